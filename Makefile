@@ -1,0 +1,60 @@
+# Two commands matter: `make lab` to learn, `make test` to check everything.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SET_UP := $(VENV)/set-up
+REQUIREMENTS := pyproject.toml constraints.txt requirements-no-deps.txt
+PROFILE ?= smoke
+NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
+
+# One CPU thread, fixed hashing, no progress bars, an empty cache: the same output every time.
+STEADY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 CUDA_VISIBLE_DEVICES= \
+	TQDM_DISABLE=1 MMAGAN_PROFILE=$(PROFILE) MMAGAN_CACHE="$(CURDIR)/build/cache"
+
+.PHONY: help setup lab test notebooks clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 20
+
+setup: $(SET_UP)  ## Install everything into .venv (about 5 GB on Linux; once)
+
+lab: setup  ## Set up, then open the first notebook in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: setup  ## Set up, then run every check, the notebooks included
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --dist loadfile tests
+	rm -rf build/cache
+	$(STEADY) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg notebooks
+
+notebooks: setup  ## Run the notebooks again and save their outputs (PROFILE=smoke, NOTEBOOKS=...)
+	rm -rf build/cache
+	$(STEADY) $(BIN)/python notebooks/refresh.py $(NOTEBOOKS)
+
+clean:  ## Remove what the other commands made, except .venv
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name $(VENV) -prune -o -name __pycache__ -exec rm -rf {} +
+
+# Any Python from 3.11 will do; `make setup PYTHON=...` names one.
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			$$python -m venv $(VENV) && exit; \
+			rm -rf $(VENV); \
+			echo "$$python could not make $(VENV); on Debian and Ubuntu install python3-venv." >&2; \
+			exit 1; \
+		fi; \
+	done; \
+	echo "Python 3.11 or later is needed; found $$(python3 --version 2>&1)." \
+		"Install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+$(SET_UP): $(REQUIREMENTS) | $(BIN)/python
+	@echo "Setting up $(VENV); the first time this takes some minutes."
+	$(PIP) install -q -c constraints.txt -e '.[detect,evaluate,notebooks,test]'
+	$(PIP) install -q --no-deps -r requirements-no-deps.txt
+	@touch $@

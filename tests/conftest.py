@@ -1,0 +1,41 @@
+"""What every test stands on: one CPU thread, the smoke profile, a cache of its own."""
+
+import os
+from pathlib import Path
+
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "MMAGAN_PROFILE": "smoke",
+    "MPLBACKEND": "agg",
+    "TQDM_DISABLE": "1",
+}  # before PyTorch is imported
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    os.environ["MMAGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _same_seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def london():
+    """Photographs of the Face Research Lab London Set, where they lie beside the checkout."""
+    folder = ROOT.parent / "shared" / "london"
+    if not folder.is_dir():
+        pytest.skip("the London photographs are not there: ../shared/london")
+    return folder

@@ -1,0 +1,229 @@
+"""What nbval does not see: marks that check nothing, shell errors, outputs that do not travel."""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.plugin import get_sanitize_patterns
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+sys.path.insert(0, str(FOLDER))
+
+from refresh import clean, refresh
+
+MARK = "# NBVAL_CHECK_OUTPUT"
+LIKE_A_MARK = re.compile(r"nb.?val|nvbal|validate_ignore|check.?output", re.IGNORECASE)
+ALLOWED_TAGS = {"setup", "raises-exception"}
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users|tmp|mnt|opt|var)/|[A-Z]:\\Users")
+MOST_BYTES = 1_500_000
+
+
+def faults(notebook):
+    """Everything wrong with a notebook, one sentence each."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not any(re.search(r"^(import|from) mmagan_lite", c.source, re.MULTILINE) for c in code):
+        yield "does not import mmagan_lite"
+    if not any(is_marked(cell) for cell in code):
+        yield "has no checked cell"
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        yield "was not run from top to bottom"
+    if len(json.dumps([cell.outputs for cell in code])) > MOST_BYTES:
+        yield "has outputs of more than 1.5 MB"
+    if any("state" not in w for w in notebook.metadata.get("widgets", {}).values()):
+        yield "has widget metadata without state"
+    if MACHINE_PATH.search("\n".join(cell.source for cell in notebook.cells)):
+        yield "names a path of one machine in a cell"
+    for number, cell in enumerate(code, 1):
+        for fault in cell_faults(cell):
+            yield f"code cell {number} {fault}"
+
+
+def cell_faults(cell):
+    tags = set(cell.metadata.get("tags", []))
+    stored = json.dumps(cell.outputs, ensure_ascii=False)
+    if any(LIKE_A_MARK.search(x) and x.strip() != MARK for x in cell.source.splitlines()):
+        yield "has a mark that nbval does not know or that checks nothing"
+    if tags - ALLOWED_TAGS:
+        yield f"has unknown tags {sorted(tags - ALLOWED_TAGS)}"
+    if is_marked(cell) and not has_text(cell):
+        yield "is checked but has no text to compare"
+    if "raises-exception" in tags and not is_marked(cell):
+        yield "may raise but is not checked"
+    if "raises-exception" not in tags and any(o.output_type == "error" for o in cell.outputs):
+        yield "ends in an error"
+    if "setup" not in tags and not is_plain_python(cell.source):
+        yield "is not plain Python; magics and shell commands belong in the set-up cell"
+    if MACHINE_PATH.search(stored):
+        yield "has a path of one machine in its output"
+    if any(o.get("name") == "stderr" for o in cell.outputs):
+        yield "printed a warning or other text to stderr"
+    if any(is_live_only(output) for output in cell.outputs):
+        yield "shows a widget without a picture of it"
+
+
+def is_marked(cell):
+    return MARK in (line.strip() for line in cell.source.splitlines())
+
+
+def has_text(cell):
+    """Whether nbval has more to compare than <Figure ...>, which an empty plot prints too."""
+    texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+    return any(text.strip() and not text.startswith("<Figure") for text in texts)
+
+
+def is_plain_python(source):
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def is_live_only(output):
+    kinds = output.get("data", {}).keys()
+    return any("widget-view" in kind for kind in kinds) and "image/png" not in kinds
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_no_faults(path):
+    assert list(faults(nbformat.read(path, as_version=4))) == []
+
+
+def printed(text):
+    return new_output("stream", name="stdout", text=text)
+
+
+def picture(text):
+    return new_output("display_data", {"image/png": "iVBO", "text/plain": text})
+
+
+def cell(source, *outputs, count=2, tags=()):
+    tags = {"tags": list(tags)} if tags else {}
+    return new_code_cell(source, outputs=list(outputs), execution_count=count, metadata=tags)
+
+
+def notebook(*cells, imports="import mmagan_lite as mg"):
+    return new_notebook(cells=[cell(imports, count=1), *cells])
+
+
+GOOD = cell(f"{MARK}\nprint(6 * 7)", printed("42\n"))
+
+
+def test_a_sound_notebook_has_no_faults():
+    assert list(faults(notebook(GOOD))) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "bad"),
+    [
+        ("import mmagan_lite", notebook(GOOD, imports="import torch")),
+        ("no checked cell", notebook(cell("6 * 7", printed("42")))),
+        ("top to bottom", notebook(cell(GOOD.source, printed("42"), count=None))),
+        ("top to bottom", notebook(GOOD, cell("1", count=7))),
+        ("1.5 MB", notebook(GOOD, cell("1", printed("9" * MOST_BYTES), count=3))),
+        ("path of one machine in a cell", notebook(GOOD, new_markdown_cell("see /home/me/x"))),
+        ("path of one machine in its out", notebook(cell(MARK, printed("in /tmp/x.pt")))),
+        ("mark", notebook(GOOD, cell("# NBVAL_CHECK_OUTPUT because it matters", count=3))),
+        ("mark", notebook(GOOD, cell("# NVBAL_CHECK_OUTPUT", count=3))),
+        ("mark", notebook(GOOD, cell("# CHECK OUTPUT", count=3))),
+        ("mark", notebook(GOOD, cell('text = """\n# NBVAL_SKIP\n"""', count=3))),
+        ("mark", notebook(GOOD, cell("# PYTEST_VALIDATE_IGNORE_OUTPUT", count=3))),
+        ("unknown tags", notebook(GOOD, cell("1", count=3, tags=["nbval-skip"]))),
+        ("no text", notebook(cell(MARK))),
+        ("no text", notebook(cell(MARK, picture("<Figure size 640x480 with 1 Axes>")))),
+        ("may raise", notebook(GOOD, cell("1", count=3, tags=["raises-exception"]))),
+        ("error", notebook(GOOD, cell("1/0", new_output("error"), count=3))),
+        ("plain Python", notebook(GOOD, cell("%pip install lpips", count=3))),
+        ("plain Python", notebook(GOOD, cell("!exit 3", count=3))),
+        ("stderr", notebook(cell(MARK, printed("42"), new_output("stream", name="stderr")))),
+        (
+            "without a picture",
+            notebook(
+                cell(
+                    MARK,
+                    new_output(
+                        "display_data",
+                        {
+                            "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+                            "text/plain": "IntSlider(value=0)",
+                        },
+                    ),
+                )
+            ),
+        ),
+    ],
+)
+def test_each_fault_is_found(sentence, bad):
+    found = list(faults(bad))
+    assert len(found) == 1
+    assert sentence in found[0]
+
+
+def test_widget_metadata_without_state_is_found():
+    bad = notebook(GOOD)
+    bad.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"version_major": 2}}
+    assert list(faults(bad)) == ["has widget metadata without state"]
+
+
+def test_set_up_cell_may_install():
+    assert list(faults(notebook(GOOD, cell("%pip install x", count=3, tags=["setup"])))) == []
+
+
+SANITISED = {
+    "memory addresses": (
+        "<Generator object at 0x7f00a1b2c3d4>",
+        "<Generator object at ADDRESS>",
+        ["mask 0x7f00a1b2", "at 12 pixels", "at 0x7f>"],
+    ),
+    "durations": ("took 12.5 s", "took TIME", ["12.5 s", "took 12 steps", "loss took 0.5"]),
+}
+
+
+@pytest.mark.parametrize("rule", SANITISED)
+def test_sanitiser_changes_only_what_it_names(rule):
+    text = (FOLDER.parent / "tests" / "nbval.cfg").read_text()
+    sections = dict(re.findall(r"^\[(.+)\]\n(regex: .+\nreplace: .+)$", text, re.MULTILINE))
+    assert sections.keys() == SANITISED.keys()
+    assert len(get_sanitize_patterns(text)) == len(sections)
+    ((regex, replace),) = get_sanitize_patterns(sections[rule])
+    before, after, left_alone = SANITISED[rule]
+    assert re.sub(regex, replace, before) == after
+    assert [re.sub(regex, replace, line) for line in left_alone] == left_alone
+
+
+def test_refreshed_outputs_are_the_same_twice(tmp_path):
+    path = tmp_path / "small.ipynb"
+    source = "import ipywidgets\nprint(1, flush=True)\nprint(2)\nipywidgets.IntSlider()"
+    before = new_notebook(cells=[new_code_cell(source, metadata={"ExecuteTime": "now"})])
+    nbformat.write(before, path)
+    refresh(path)
+    once = path.read_bytes()
+    refresh(path)
+    assert path.read_bytes() == once
+    (ran,) = nbformat.read(path, as_version=4).cells
+    assert (ran.execution_count, ran.metadata) == (1, {})
+    assert ran.outputs[0].text == "1\n2\n"
+    assert ran.outputs[1].data.keys() == {"text/plain"}
+    assert [file.name for file in tmp_path.iterdir()] == ["small.ipynb"]
+
+
+def test_a_failing_notebook_is_left_as_it_was(tmp_path):
+    path = tmp_path / "failing.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), path)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        refresh(path)
+    assert path.read_bytes() == before
+
+
+def test_cleaning_keeps_tags_and_pictures():
+    dirty = notebook(cell("1", picture("<Figure>"), tags=["setup"]))
+    clean(dirty)
+    assert dirty.cells[1].metadata == {"tags": ["setup"]}
+    assert dirty.cells[1].outputs[0].data.keys() == {"image/png", "text/plain"}
