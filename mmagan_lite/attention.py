@@ -95,7 +95,8 @@ class SpatialAttention(nn.Module):
 class EncoderDecoder(nn.Module):
     """Features seen at three scales: h, h/2 and h/4, joined by additive skips.
 
-    No layer is normalised, on purpose. Instance norm would set the mean of every channel to a
+    One norm at the end, over all channels at once, makes the result as strong as that of the
+    body it is added to. Instance norm would not do here: it sets the mean of every channel to a
     constant, and that mean is all that the average pooling of `ChannelAttention` sees.
 
     Parameters
@@ -114,6 +115,7 @@ class EncoderDecoder(nn.Module):
         self.up1 = nn.Conv2d(inner, inner, 3, padding=1)
         self.up0 = nn.Conv2d(inner, inner, 3, padding=1)
         self.leave = nn.Conv2d(inner, channels, 1)
+        self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of the same shape as x, (B, C, h, w); h and w are multiples of 4."""
@@ -124,7 +126,7 @@ class EncoderDecoder(nn.Module):
         # The skips bring back the detail that the strides threw away.
         d1 = F.relu(self.up1(F.interpolate(d2, scale_factor=2))) + e1  # (B, C/4, h/2, w/2)
         d0 = F.relu(self.up0(F.interpolate(d1, scale_factor=2))) + e0  # (B, C/4, h, w)
-        return self.leave(d0)  # (B, C, h, w)
+        return self.norm(self.leave(d0))  # (B, C, h, w)
 
 
 class MMARM(nn.Module):
