@@ -277,7 +277,7 @@ def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
 def _score_gradient(critic: Critic, images: Tensor) -> Tensor:
     """Gradient of each image's mean score, (B, 3 * H * W), itself differentiable."""
     images = images.detach().requires_grad_()
-    scores = critic(images).flatten(1).mean(1)  # (B,)
+    scores = critic(images).reshape(len(images), -1).mean(1)  # (B,)
     # Image i only moves score i, so the gradient of the sum holds every single gradient.
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.flatten(1)
