@@ -1,0 +1,71 @@
+"""The command line: ``python -m data_prep LAYOUT SOURCE DEST``."""
+
+import argparse
+import os
+from pathlib import Path
+
+from data_prep.layouts import LAYOUTS
+from data_prep.prepare import prepare
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    layouts = "\n".join(f"  {name:12} {layout.expected}" for name, layout in LAYOUTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep",
+        description="Find, align and crop the faces of a data set. Run it again to go on after "
+        "an interruption.",
+        epilog=f"layouts:\n{layouts}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("layout", metavar="LAYOUT", help="how SOURCE lies on disk (see below)")
+    parser.add_argument("source", metavar="SOURCE", help="folder of the data set; only read")
+    parser.add_argument("dest", metavar="DEST", help="folder to write, new or empty")
+    parser.add_argument("--size", type=int, default=128, help="side of the crops (%(default)s)")
+    parser.add_argument(
+        "--align",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="find each face and level its eyes; --no-align takes the middle square of each "
+        "picture, for sets of face crops",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (%(default)s)"
+    )
+    parser.add_argument(
+        "--test-share", type=float, default=0.2, help="share of people to test on (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which people (%(default)s)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; what went wrong is one sentence and exit status 1."""
+    options = vars(parser().parse_args(arguments))
+    finished = (Path(options["dest"]) / "report.json").exists()
+    try:
+        report = prepare(**options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"data_prep: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("data_prep: stopped; run the same command again to go on.") from None
+    if finished:
+        print(f"{options['dest']} is already prepared; nothing to do.")
+    print(summary(report))
+
+
+def summary(report: dict) -> str:
+    """The report in a few lines."""
+    skipped = ", ".join(f"{n} {reason}" for reason, n in report["skipped"].items()) or "none"
+    lines = [f"{report['found']} pictures found, {report['used']} used; skipped: {skipped}."]
+    for split, counts in report["pictures"].items():
+        people = report["people"].get(split)
+        of = f" of {people} people" if people else ""
+        counted = ", ".join(f"{name} {n}" for name, n in counts.items())
+        lines.append(f"{split}: {sum(counts.values())} pictures{of} ({counted}).")
+    lines.append("Look at contact_sheet.png; report.json names every skipped file.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
