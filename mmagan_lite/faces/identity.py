@@ -108,7 +108,7 @@ def draw_person(identity: Tensor, variety: float) -> Person:
     hair = palette(HAIR, hair_place) * (1 - grey) + silver * grey
     skin = palette(SKIN, melanin) * (1 + dice.normal(0, 0.03)[:, None])
     tint = torch.tensor([1.0, 0.0, -1.0], device=identity.device).view(1, 3, 1, 1)
-    skin = (skin + dice.normal(0, 0.012)[:, None] * tint).clamp(0, 1)
+    skin = (skin + dice.normal(0, 0.008)[:, None] * tint).clamp(0, 1)
 
     redden = torch.tensor([0.93, 0.63, 0.62], device=identity.device).view(1, 3, 1, 1)
     rouge = torch.tensor([0.72, 0.13, 0.17], device=identity.device).view(1, 3, 1, 1)
@@ -209,7 +209,7 @@ def draw_nuisance(identity: Tensor, nuisance: Tensor, variety: float, size: int)
         light_height=dice.uniform(0.3, 0.95),
         ambient=dice.uniform(0.42, 0.62),
         exposure=dice.uniform(0.9, 1.12),
-        warmth=dice.normal(0, 0.045),
+        warmth=dice.normal(0.01, 0.03),
         backdrop=backdrop * (1 + dice.uniform(-0.3, 0.25)[:, None]),
         backdrop_end=dice.pick(BACKDROP) * (1 + dice.uniform(-0.3, 0.25)[:, None]),
         backdrop_angle=dice.uniform(-3.14, 3.14),

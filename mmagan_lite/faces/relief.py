@@ -35,7 +35,7 @@ def bones(p: Person, plane: Plane, a: Units) -> Tensor:
     wing = p.nose_width * (1 + 0.14 * a["38"] + 0.12 * a["9"])
     wing_y = tip + 0.035 - 0.035 * a["9"] - 0.012 * (a["10L"] + a["10R"]) / 2
     tip_y = tip - 0.012 * a["9"] - 0.004 * (a["12L"] + a["12R"])
-    bridge = bump(nx, ny, 0, eye_y + 0.12, 0.15, 0.36) * 0.055
+    bridge = bump(nx, ny, 0, eye_y + 0.12, 0.16, 0.36) * 0.043
     bridge = bridge + bump(nx, ny, 0, tip_y - 0.10, 0.12, 0.22) * 0.045
     ball = bump(nx, ny, 0, tip_y, 0.115, 0.10) * 0.07
     wings = sum(bump(nx, ny, sign * wing * 0.78, wing_y, 0.075, 0.072) for _, sign in SIDES)
