@@ -1,0 +1,326 @@
+"""Faces to learn from: rendered ones with exact labels, and prepared photographs."""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import resize
+from tqdm.auto import tqdm
+
+from mmagan_lite import faces as renderer
+from mmagan_lite.expressions import EXPRESSIONS, N, index, intensities
+
+FIRST_IDENTITY = {"train": 0, "test": 1_000_000, "judge": 2_000_000}
+"""Where each split of the procedural faces starts to count people: no two splits share one.
+The judge of the evaluation learns from its own."""
+
+FACES_PER_IDENTITY = 4
+"""How many pictures there are of one person, on average."""
+
+
+class Faces(Dataset):
+    """What every set of faces offers: single items, and whole batches at once.
+
+    Attributes
+    ----------
+    size : int
+        Side of the images in pixels.
+    expression : Tensor of shape (len,)
+        Labels 0 to 7, int64.
+    rho : Tensor of shape (len,)
+        Intensities in [0, 1], float32; NaN where unknown.
+    identity : Tensor of shape (len,)
+        Which person it is, int64.
+    """
+
+    size: int
+    expression: Tensor
+    rho: Tensor
+    identity: Tensor
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """Images as stored: uint8 Tensor of shape (B, 3, size, size)."""
+        raise NotImplementedError
+
+    def batch(self, indices: Sequence[int] | Tensor, device: Any = "cpu") -> dict[str, Tensor]:
+        """Several items at once, which is much faster than collating single ones.
+
+        Parameters
+        ----------
+        indices : sequence of int, or Tensor of shape (B,)
+        device : str or torch.device
+            Where the tensors should lie.
+
+        Returns
+        -------
+        dict
+            ``image`` (B, 3, size, size) float32 in [-1, 1]; ``expression`` (B,) int64;
+            ``rho`` (B,) float32, NaN where unknown; ``identity`` (B,) int64.
+        """
+        indices = torch.as_tensor(indices)
+        image = self.pixels(indices.tolist()).to(device)  # (B, 3, H, W) uint8
+        labels = {key: getattr(self, key)[indices] for key in ("expression", "rho", "identity")}
+        return {
+            "image": image.float().div_(127.5).sub_(1),
+            **{key: value.to(device) for key, value in labels.items()},
+        }
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"There is no face {number} in a set of {len(self)}.")
+        item = self.batch([number % len(self)])
+        return {**{key: value[0] for key, value in item.items()}, "identity": int(item["identity"])}
+
+
+class ProceduralFaces(Faces):
+    """Rendered faces with exact labels, rendered once and then kept in a cache on disk.
+
+    Expressions are uniform over the eight, intensities uniform in [0.2, 1] (0 for neutral), and
+    a person has four pictures on average.
+
+    Parameters
+    ----------
+    split : {"train", "test", "judge"}
+        Splits share no person.
+    faces : int
+        Number of pictures.
+    size : int
+        Side in pixels.
+    variety : float
+        How much faces differ, 0 to 1; see `mmagan_lite.faces.render`.
+    seed : int
+        Seed of identities, expressions and intensities.
+    cache : path, optional
+        Folder for the rendered pictures. Default: the environment variable ``MMAGAN_CACHE``,
+        else ``~/.cache/mmagan-lite``.
+
+    Attributes
+    ----------
+    nuisance : Tensor of shape (len,)
+        Seeds of pose, light and backdrop: with them `render` gives a face's exact counterpart
+        in another expression.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split.
+    OSError
+        If the cache cannot be written.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        faces: int = 4_000,
+        size: int = 64,
+        variety: float = 1.0,
+        seed: int = 0,
+        cache: str | os.PathLike | None = None,
+    ) -> None:
+        if split not in FIRST_IDENTITY:
+            raise ValueError(f"split must be one of {', '.join(FIRST_IDENTITY)}; got {split!r}.")
+        self.split, self.size, self.variety = split, size, variety
+        first = FIRST_IDENTITY[split]
+        random = torch.Generator().manual_seed(seed)
+        people = -(-faces // FACES_PER_IDENTITY)  # rounded up
+        self.identity = first + torch.randint(people, (faces,), generator=random)
+        self.expression = torch.randint(N, (faces,), generator=random)
+        rho = 0.2 + 0.8 * torch.rand(faces, generator=random)
+        self.rho = torch.where(self.expression == 0, torch.zeros(()), rho)
+        self.nuisance = first + torch.arange(faces)
+
+        what = f"{_renderer_version()} {split} {faces} {size} {variety} {seed}"
+        key = hashlib.sha256(what.encode()).hexdigest()[:16]
+        folder = Path(cache or os.environ.get("MMAGAN_CACHE") or "~/.cache/mmagan-lite")
+        path = folder.expanduser() / f"faces-{split}-{faces}x{size}-{key}.npy"
+        if not path.exists():
+            self._render_to(path)
+        self._pixels = np.load(path, mmap_mode="r")  # (len, 3, H, W) uint8, left on disk
+
+    def _render_to(self, path: Path, chunk: int = 64) -> None:
+        shape = (len(self), 3, self.size, self.size)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        with write_atomically(path) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            title = f"rendering {self.split} faces"
+            with tqdm(total=len(self), desc=title, unit="face", mininterval=1) as bar:
+                for start in range(0, len(self), chunk):
+                    part = slice(start, start + chunk)
+                    image = renderer.render(
+                        self.identity[part],
+                        self.expression[part],
+                        self.rho[part],
+                        self.nuisance[part],
+                        size=self.size,
+                        variety=self.variety,
+                    )  # (b, 3, H, W) in [0, 1]
+                    file.write(image.mul(255).round().to(torch.uint8).numpy().tobytes())
+                    bar.update(len(image))
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """Images as stored: uint8 Tensor of shape (B, 3, size, size)."""
+        return torch.from_numpy(self._pixels[indices])
+
+
+class PreparedFaces(Faces):
+    """Photographs that ``python -m data_prep`` has found, aligned and labelled.
+
+    Parameters
+    ----------
+    folder : path
+        Where data_prep wrote: ``train/`` and ``test/``, each with PNG files and a
+        ``metadata.csv`` (columns file_name, expression, intensity, subject and others).
+    split : {"train", "test"}
+    size : int
+        Side in pixels to which images are resized.
+
+    Attributes
+    ----------
+    files : list of Path
+        The images, in the order of the items.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not such a folder or lacks an image that its table names.
+    ValueError
+        If the table names an expression or intensity that does not exist.
+    """
+
+    def __init__(self, folder: str | os.PathLike, split: str = "train", size: int = 64) -> None:
+        self.size = size
+        table = Path(folder) / split / "metadata.csv"
+        if not table.is_file():
+            raise FileNotFoundError(
+                f"{table} does not exist; give the folder that `python -m data_prep` wrote, "
+                f"the one in which train/metadata.csv and test/metadata.csv lie."
+            )
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.files = [table.parent / row["file_name"] for row in rows]
+        present = {entry.name for entry in os.scandir(table.parent)}
+        for row in rows:
+            if row["file_name"] not in present:
+                raise FileNotFoundError(
+                    f"{table} names {row['file_name']}, which is missing; prepare the set again."
+                )
+        self.expression = torch.tensor([index(row["expression"]) for row in rows]).long()
+        self.rho = torch.tensor([_known_rho(row) for row in rows])
+        people = [row["subject"] or row["file_name"] for row in rows]  # unknown: someone else
+        number = {person: i for i, person in enumerate(sorted(set(people)))}
+        self.identity = torch.tensor([number[person] for person in people]).long()
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """Images read and resized: uint8 Tensor of shape (B, 3, size, size)."""
+        return torch.stack([self._read(self.files[i]) for i in indices])
+
+    def _read(self, path: Path) -> Tensor:
+        try:
+            image = decode_image(str(path), ImageReadMode.RGB)
+        except RuntimeError as error:
+            raise ValueError(f"{path} is not a readable image; prepare the set again.") from error
+        return resize(image, [self.size, self.size])
+
+
+def check(data: Faces) -> None:
+    """The pre-flight check: that something can be learned from this set.
+
+    Raises
+    ------
+    ValueError
+        If it is empty or all its faces show the same expression: a generator trained on it
+        would give the same picture for every z.
+    """
+    if len(data) == 0:
+        raise ValueError("The data set is empty; give one with faces of two expressions or more.")
+    found = data.expression.unique().tolist()
+    if len(found) == 1:
+        raise ValueError(
+            f"All {len(data)} faces of the data set show {EXPRESSIONS[found[0]]}; editing is "
+            f"learned from two expressions or more."
+        )
+
+
+def batch_indices(length: int, batch_size: int, number: int, seed: int = 0) -> Tensor:
+    """Which items make up a batch: a pure function, so that resuming needs no more than a count.
+
+    Batches cut an endless row of epochs, each a new permutation of the set.
+
+    Parameters
+    ----------
+    length : int
+        Items in the set.
+    batch_size : int
+    number : int
+        Which batch, from 0.
+    seed : int
+
+    Returns
+    -------
+    Tensor of shape (batch_size,)
+        Indices, int64.
+    """
+    first, last = number * batch_size, (number + 1) * batch_size - 1
+    epochs = range(first // length, last // length + 1)
+    row = np.concatenate([_permutation(length, seed, epoch) for epoch in epochs])
+    start = first - epochs[0] * length
+    return torch.from_numpy(row[start : start + batch_size])
+
+
+@lru_cache(maxsize=2)
+def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when it is complete.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, as on a full disk; an earlier file of that name is unharmed.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"Could not write {path} ({error.strerror or error}); nothing was changed there. "
+            f"Free some space or choose another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _known_rho(row: dict[str, str]) -> float:
+    """The intensity of a row of metadata.csv: NaN where unknown, 0 for neutral."""
+    if row["expression"] == "neutral":
+        return 0.0
+    return float(intensities(float(row["intensity"]))) if row["intensity"] else float("nan")
+
+
+def _renderer_version() -> str:
+    """A digest of the renderer's source: a changed renderer renders anew."""
+    sources = sorted((Path(__file__).parent / "faces").glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
