@@ -53,8 +53,10 @@ $(BIN)/python:
 		"Install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; \
 	exit 1
 
+# Without build isolation nothing is downloaded where nothing is missing.
 $(SET_UP): $(REQUIREMENTS) | $(BIN)/python
 	@echo "Setting up $(VENV); the first time this takes some minutes."
-	$(PIP) install -q -c constraints.txt -e '.[detect,evaluate,notebooks,test]'
+	$(PIP) install -q -c constraints.txt setuptools
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[detect,evaluate,notebooks,test]'
 	$(PIP) install -q --no-deps -r requirements-no-deps.txt
 	@touch $@

@@ -3,19 +3,16 @@
 import ast
 import json
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
+from refresh import clean, refresh
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-sys.path.insert(0, str(FOLDER))
-
-from refresh import clean, refresh
 
 MARK = "# NBVAL_CHECK_OUTPUT"
 LIKE_A_MARK = re.compile(r"nb.?val|nvbal|validate_ignore|check.?output", re.IGNORECASE)
@@ -127,7 +124,7 @@ def test_a_sound_notebook_has_no_faults():
         ("top to bottom", notebook(cell(GOOD.source, printed("42"), count=None))),
         ("top to bottom", notebook(GOOD, cell("1", count=7))),
         ("1.5 MB", notebook(GOOD, cell("1", printed("9" * MOST_BYTES), count=3))),
-        ("path of one machine in a cell", notebook(GOOD, new_markdown_cell("see /home/me/x"))),
+        ("path of one machine in a cell", notebook(GOOD, new_markdown_cell("see /tmp/me/x"))),
         ("path of one machine in its out", notebook(cell(MARK, printed("in /tmp/x.pt")))),
         ("mark", notebook(GOOD, cell("# NBVAL_CHECK_OUTPUT because it matters", count=3))),
         ("mark", notebook(GOOD, cell("# NVBAL_CHECK_OUTPUT", count=3))),
