@@ -49,7 +49,7 @@ def render(
     nuisance : int or Tensor of shape (B,)
         Seed of pose, light, backdrop and grain.
     size : {32, 64, 128, 256}
-        Side in pixels; 32 and 64 are averages of the picture at 128.
+        Side in pixels; 32 and 64 are averages of the drawing at 128, before it is rounded.
     variety : float
         How much people and photographs differ, from 0 (one pose, light and backdrop) to 1.
     device : torch.device or str, optional
@@ -74,7 +74,7 @@ def render(
     strengths = intensities(rho)
     if isinstance(expression, Mapping):
         code = vector(expression)[None]
-        seeds, strengths = _broadcast(*seeds, strengths)
+        *seeds, strengths = _broadcast(*seeds, strengths)
         units = code.to(strengths.device) * strengths[:, None]
     else:
         *seeds, strengths, c = _broadcast(*seeds, strengths, labels(expression))
