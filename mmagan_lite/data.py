@@ -116,7 +116,7 @@ class ProceduralFaces(Faces):
     Raises
     ------
     ValueError
-        If there is no such split.
+        If there is no such split or no face is asked for.
     OSError
         If the cache cannot be written.
     """
@@ -132,6 +132,8 @@ class ProceduralFaces(Faces):
     ) -> None:
         if split not in FIRST_IDENTITY:
             raise ValueError(f"split must be one of {', '.join(FIRST_IDENTITY)}; got {split!r}.")
+        if faces < 1:
+            raise ValueError(f"faces must be 1 or more; got {faces!r}.")
         self.split, self.size, self.variety = split, size, variety
         first = FIRST_IDENTITY[split]
         random = torch.Generator().manual_seed(seed)
