@@ -1,0 +1,250 @@
+"""Static figures at the width of a notebook, in colours that colour-blind readers can tell apart.
+
+Every function returns a Matplotlib figure and leaves pyplot's own state as it was.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mmagan_lite.attention import Attention
+
+WIDTH = 10.0  # inches
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, "Color Universal Design", 2008."""
+
+Picture = Image.Image | np.ndarray
+
+ADVERSARIAL, CLASSES = "adversarial (1)", "classes"
+PANELS = {
+    "Critic, equation (8)": {
+        "critic_adv": ADVERSARIAL, "critic_cls": CLASSES + " (3)", "critic_fake": "fake class",
+        "critic_gp": "gradient penalty", "critic_r1": "R1",
+    },
+    "Generator, equation (7)": {"generator_adv": ADVERSARIAL, "generator_cls": CLASSES + " (4)"},
+    "Coordinates (5) and intensity (6)": {
+        "critic_info": "coordinates, critic", "generator_info": "coordinates, generator",
+        "generator_rho": "intensity",
+    },
+    "Score gap: real − generated": {"gap": "gap"},
+    "Critic's class accuracy": {
+        "accuracy_real": "real, own class", "accuracy_fake": "generated, target",
+    },
+    "Mean |difference|, images in [−1, 1]": {
+        "change": "G(x, z) − x", "generator_rec": "reconstruction (2)",
+    },
+}  # fmt: skip
+"""The panels of `history`: the columns that they show and what these are called there."""
+
+
+def grid(
+    images: Sequence[Sequence[Picture]],
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+) -> Figure:
+    """Pictures in rows and columns.
+
+    Parameters
+    ----------
+    images : sequence of rows, each a sequence of PIL images or arrays
+        Rows of the same length.
+    row_labels, column_labels : sequence of str, optional
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If rows differ in length or labels in number from the pictures.
+    """
+    rows, columns = len(images), len(images[0]) if len(images) else 0
+    if not columns or any(len(row) != columns for row in images):
+        raise ValueError("Give at least one row of pictures, and all rows of the same length.")
+    for what, names, count in (("row", row_labels, rows), ("column", column_labels, columns)):
+        if names is not None and len(names) != count:
+            raise ValueError(f"Give one label for each {what}: {count}, not {len(names)}.")
+    cell = min(1.6, WIDTH / columns)
+    tallest = max(np.asarray(image).shape[0] / np.asarray(image).shape[1] for image in images[0])
+    size = (columns * cell + 0.2 * bool(row_labels), rows * cell * tallest + 0.25)
+    figure, axes = _figure(rows, columns, size)
+    for i, row in enumerate(images):
+        for j, image in enumerate(row):
+            _show(axes[i, j], image)
+    for axis, label in zip(axes[:, 0], row_labels or (), strict=False):
+        axis.set_ylabel(label, fontsize=9)
+    for axis, label in zip(axes[0], column_labels or (), strict=False):
+        axis.set_title(label, fontsize=9)
+    return figure
+
+
+def strip(images: Sequence[Picture], expression: str = "") -> Figure:
+    """A sweep as one row: ρ from 0 to 1.
+
+    Parameters
+    ----------
+    images : sequence of PIL images or arrays
+        From `mmagan_lite.sweep`.
+    expression : str
+        Its name, to stand beside the row.
+
+    Returns
+    -------
+    Figure
+    """
+    values = np.linspace(0, 1, len(images))
+    return grid([images], [expression] if expression else None, [f"ρ = {v:.2f}" for v in values])
+
+
+def history(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
+    """The curves of a run: thin as recorded, thick averaged over a fiftieth of the run.
+
+    Parameters
+    ----------
+    rows : sequence of dict, or DataFrame
+        `Trainer.history`, or ``pandas.read_csv("run/history.csv")``.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no row yet.
+    """
+    table = pd.DataFrame(rows)
+    if table.empty:
+        raise ValueError("The history is empty; train for a step or more first.")
+    table = table.set_index("step")
+    figure, axes = _figure(2, 3, (WIDTH, 5.2))
+    for axis, (title, columns) in zip(axes.flat, PANELS.items(), strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step (grey: the critic's warm-up)" if table.index[0] < 1 else "step")
+        axis.xaxis.label.set_size(8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        _curves(axis, table, {key: columns[key] for key in columns if key in table})
+        axis.axvspan(min(table.index[0], 0), 0, color="0.92", zorder=0)
+    accuracy = axes[1, 1]
+    accuracy.set_ylim(0, 1.02)
+    accuracy.axhline(1 / 8, color="0.5", linestyle=":", linewidth=1)  # guessing
+    return figure
+
+
+def _curves(axis: Axes, table: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Draw columns of a history, those that hold anything."""
+    shown = []
+    for (column, label), colour in zip(columns.items(), COLOURS, strict=False):
+        series = table[column].dropna()
+        if len(series):
+            smooth = series.rolling(max(1, len(series) // 50), min_periods=1).mean()
+            axis.plot(series, color=colour, alpha=0.25, linewidth=0.8)
+            axis.plot(smooth, color=colour, linewidth=1.6, label=label)
+            shown.append(series.quantile([0.005, 0.98]))
+    if shown:  # a few extreme steps, as at the start, should not flatten the rest
+        low, high = min(map(min, shown)), max(map(max, shown))
+        margin = 0.1 * (high - low) or 0.1
+        axis.set_ylim(low - margin, high + margin)
+        axis.legend(fontsize=8, frameon=False)
+
+
+def difference(before: Picture, after: Picture) -> Figure:
+    """Two pictures and what changed between them, darker or brighter, in 8-bit levels.
+
+    Parameters
+    ----------
+    before, after : PIL image or uint8 array
+        RGB, of the same size.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the sizes differ.
+    """
+    before, after = np.asarray(before), np.asarray(after)  # (H, W, 3)
+    if before.shape != after.shape:
+        raise ValueError(
+            f"The pictures must be of the same size; got {before.shape} and {after.shape}."
+        )
+    change = (after.astype(float) - before.astype(float)).mean(-1)  # (H, W)
+    limit = max(1.0, np.abs(change).max())
+    figure, axes = _figure(1, 3, (WIDTH * 0.85, WIDTH * 0.27))
+    for axis, image, title in zip(axes[0], (before, after), ("before", "after"), strict=False):
+        _show(axis, image)
+        axis.set_title(title, fontsize=10)
+    heat = _show(axes[0, 2], change, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes[0, 2].set_title("after − before", fontsize=10)
+    bar = figure.colorbar(heat, ax=axes[0, 2], shrink=0.85)
+    bar.set_label("darker   brighter", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def attention(image: Picture, maps: Sequence[Attention]) -> Figure:
+    """Where each block looked: its spatial attention over the picture in grey.
+
+    Parameters
+    ----------
+    image : PIL image or uint8 array
+        RGB; the input.
+    maps : sequence of Attention
+        From ``G(x, z, return_attention=True)``; the first image of the batch is shown.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no map: a trunk of plain residual blocks has none.
+    """
+    if not maps:
+        raise ValueError("There is no attention map; plain residual blocks have none.")
+    weights = [block.spatial[0, 0].detach().cpu().numpy() for block in maps]  # each (h, w)
+    low, high = min(w.min() for w in weights), max(w.max() for w in weights)
+    height, width = np.asarray(image).shape[:2]
+    cell = min(2.2, WIDTH / (len(weights) + 1.3))
+    figure, axes = _figure(1, len(weights) + 1, (cell * (len(weights) + 1.3), cell + 0.25))
+    _show(axes[0, 0], image)
+    axes[0, 0].set_title("input", fontsize=10)
+    for number, (axis, weight) in enumerate(zip(axes[0, 1:], weights, strict=True), 1):
+        _show(axis, np.asarray(image).mean(-1), cmap="gray", vmin=0, vmax=255)
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        over = axis.imshow(
+            weight, cmap="viridis", vmin=low, vmax=high, alpha=0.6, extent=extent,
+            interpolation="bilinear",
+        )  # fmt: skip
+        axis.set_title(f"block {number}", fontsize=10)
+    bar = figure.colorbar(over, ax=axes[0], shrink=0.85)
+    bar.set_label("attention", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A figure with (rows, columns) axes that pyplot forgets at once, so it shows only once."""
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, dpi=100
+    )
+    plt.close(figure)
+    return figure, axes
+
+
+def _show(axis: Axes, image: Picture, **options: Any) -> Any:
+    """A picture without ticks or frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    return axis.imshow(np.asarray(image), **options)
