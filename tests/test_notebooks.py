@@ -18,6 +18,7 @@ MARK = "# NBVAL_CHECK_OUTPUT"
 LIKE_A_MARK = re.compile(r"nb.?val|nvbal|validate_ignore|check.?output", re.IGNORECASE)
 ALLOWED_TAGS = {"setup", "raises-exception"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users|tmp|mnt|opt|var)/|[A-Z]:\\Users")
+PROGRESS_BAR = re.compile(r"\d%\|")
 MOST_BYTES = 1_500_000
 
 
@@ -60,6 +61,8 @@ def cell_faults(cell):
         yield "has a path of one machine in its output"
     if any(o.get("name") == "stderr" for o in cell.outputs):
         yield "printed a warning or other text to stderr"
+    if PROGRESS_BAR.search(stored):
+        yield "shows a progress bar that nothing turned off"
     if any(is_live_only(output) for output in cell.outputs):
         yield "shows a widget without a picture of it"
 
@@ -138,6 +141,7 @@ def test_a_sound_notebook_has_no_faults():
         ("error", notebook(GOOD, cell("1/0", new_output("error"), count=3))),
         ("plain Python", notebook(GOOD, cell("%pip install lpips", count=3))),
         ("plain Python", notebook(GOOD, cell("!exit 3", count=3))),
+        ("progress", notebook(cell(MARK, printed("  0%|       | 0/4 [00:00<?, ?step/s]")))),
         ("stderr", notebook(cell(MARK, printed("42"), new_output("stream", name="stderr")))),
         (
             "without a picture",
