@@ -119,6 +119,9 @@ def imagefolder(source: Path) -> Iterator[Record]:
     """One folder for each expression, as torchvision's and Hugging Face's readers expect."""
     by_split = [(SPLITS[f.name.lower()], f) for f in folders(source) if f.name.lower() in SPLITS]
     for split, parent in by_split or [(None, source)]:
-        for folder in folders(parent):
+        labelled = folders(parent)
+        if not any(expression_named(folder.name) for folder in labelled):
+            continue  # some other folder: do not search all that lies below it
+        for folder in labelled:
             for path in pictures(folder):
                 yield Record(path, expression_named(folder.name), folder.name, split)

@@ -134,13 +134,13 @@ def _check_source(layout: str, source: Path, dest: Path) -> None:
     inside = sorted(path.name for path in source.iterdir())
     if not inside:
         raise ValueError(f"{source} is empty; {expected}.")
-    if dest.is_relative_to(source):
-        raise ValueError(f"{dest} lies in the source {source}; write somewhere else.")
     if not LAYOUTS[layout].fits(source):
         near = [source.parent, *(path for path in source.iterdir() if path.is_dir())]
         hint = "".join(f" Did you mean {p}?" for p in near if LAYOUTS[layout].fits(p))
         listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
         raise ValueError(f"{source} holds {listed}, but {expected}.{hint}")
+    if dest.is_relative_to(source):
+        raise ValueError(f"{dest} lies in the source {source}; write somewhere else.")
 
 
 def _check_same(dest: Path, before: dict, now: dict) -> None:
@@ -227,7 +227,11 @@ def _run(jobs: Iterator[tuple], workers: int) -> Iterator[tuple]:
     if workers == 1:
         yield from (_prepare_one(*job) for job in jobs)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that uses torch may hang
+    # Forking this process may hang, as torch's threads run in it: fork a fresh one that has
+    # imported everything, or start from nothing where there is no fork.
+    fresh = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(fresh)
+    context.set_forkserver_preload(["data_prep.prepare"])
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         waiting: deque = deque()
         for job in jobs:
@@ -288,7 +292,7 @@ class Journal:
         """All pictures noted so far, used and skipped."""
         with self.path.open(encoding="utf-8") as lines:
             next(lines)  # the options
-            yield from map(json.loads, lines)
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
     def add(self, crop: Image.Image | None, entry: dict) -> None:
         """Write a crop, then note it: what is noted is there."""
@@ -311,9 +315,10 @@ class Journal:
         for entry in self.entries():
             if "skipped" not in entry:
                 table = tables[entry["split"]]
+                writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
                 if not table.tell():
-                    csv.DictWriter(table, COLUMNS).writeheader()
-                csv.DictWriter(table, COLUMNS, extrasaction="ignore").writerow(entry)
+                    writer.writeheader()
+                writer.writerow(entry)
         for split, table in tables.items():
             write_atomically(self.dest / split / "metadata.csv", table.getvalue().encode())
 

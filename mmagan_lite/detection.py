@@ -20,8 +20,8 @@ EYE_LINE = 0.43
 EYE_DISTANCE = 0.275
 
 # Where the eyes lie in a box of the cascade, as shares of its width (medians over portraits).
-CASCADE_EYE_LINE = 0.39
-CASCADE_EYE_DISTANCE = 0.39
+CASCADE_EYE_LINE = 0.4
+CASCADE_EYE_DISTANCE = 0.385
 
 FEATHER = 0.1  # share of the crop's side over which an edit fades out
 
@@ -95,7 +95,7 @@ def load_image(source: Image.Image | np.ndarray | str | Path) -> Image.Image:
     elif isinstance(source, np.ndarray):
         image = _from_array(source)
     elif isinstance(source, Image.Image):
-        image = source
+        image = ImageOps.exif_transpose(source)
     else:
         raise TypeError(
             f"Expected a PIL image, a uint8 array or a path; got {type(source).__name__}."
@@ -105,7 +105,7 @@ def load_image(source: Image.Image | np.ndarray | str | Path) -> Image.Image:
             f"The picture is only {image.width} x {image.height} pixels; give one of at least "
             f"16 x 16."
         )
-    return _to_rgb(ImageOps.exif_transpose(image))
+    return _to_rgb(image)
 
 
 def _open(path: Path) -> Image.Image:
@@ -114,11 +114,10 @@ def _open(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
+            with Image.open(path) as image:
+                return ImageOps.exif_transpose(image)
     except Exception as error:  # a broken file makes Pillow raise almost anything
         raise ValueError(f"{path} is not a readable picture ({error}).") from None
-    return image
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -300,7 +299,7 @@ def _places(faces: list[Face]) -> str:
 
 
 def align(
-    image: Image.Image, face: Face, size: int = 128
+    image: Image.Image | np.ndarray | str | Path, face: Face, size: int = 128
 ) -> tuple[Image.Image, SimilarityTransform]:
     """Cut a face out: eyes level, in the middle, the face filling about 80 % of the frame.
 
@@ -310,8 +309,8 @@ def align(
 
     Parameters
     ----------
-    image : PIL.Image.Image
-        An upright photograph (`load_image`).
+    image : PIL image, uint8 array or path
+        As in `load_image`.
     face : Face
         From `detect` or `find_face`; without landmarks the head is taken to be upright.
     size : int
@@ -329,7 +328,7 @@ def align(
     turn = SimilarityTransform(scale=scale, rotation=-tilt)
     shift = np.array([0.5, EYE_LINE]) * size - turn(eyes)[0]
     transform = turn + SimilarityTransform(translation=shift)  # + is "then"
-    return _crop(image, transform, size), transform
+    return _crop(load_image(image), transform, size), transform
 
 
 def _eyes(face: Face) -> tuple[np.ndarray, float, float]:
@@ -374,7 +373,9 @@ def _resample(image: Image.Image, matrix: np.ndarray, size: tuple[int, int]) -> 
 
 
 def paste_back(
-    photo: Image.Image, edited_crop: Image.Image, transform: SimilarityTransform
+    photo: Image.Image | np.ndarray | str | Path,
+    edited_crop: Image.Image,
+    transform: SimilarityTransform,
 ) -> Image.Image:
     """Carry the edit of a crop over to its photograph.
 
@@ -384,7 +385,7 @@ def paste_back(
 
     Parameters
     ----------
-    photo : PIL.Image.Image
+    photo : PIL image, uint8 array or path
         The photograph that went into `align`.
     edited_crop : PIL.Image.Image
         The crop from `align` after editing, of the same size.
@@ -395,8 +396,19 @@ def paste_back(
     -------
     PIL.Image.Image
         A new image of the photograph's size; outside the frame its pixels are exactly equal.
+
+    Raises
+    ------
+    ValueError
+        If the edited crop is not square, as all crops of `align` are.
     """
     size = edited_crop.width
+    if edited_crop.height != size:
+        raise ValueError(
+            f"The edited crop must have the size of the one from align, which is square; got "
+            f"{size} x {edited_crop.height}."
+        )
+    photo = load_image(photo)
     crop = np.asarray(_crop(photo, transform, size), dtype=np.float32)
     change = np.asarray(edited_crop.convert("RGB"), dtype=np.float32) - crop
     change *= _fade(size)[:, :, None]
