@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2.functional import resize
 from tqdm.auto import tqdm
 
 from mmagan_lite import faces as renderer
@@ -230,11 +229,13 @@ class PreparedFaces(Faces):
         return torch.stack([self._read(self.files[i]) for i in indices])
 
     def _read(self, path: Path) -> Tensor:
+        side = (self.size, self.size)
         try:
-            image = decode_image(str(path), ImageReadMode.RGB)
-        except RuntimeError as error:
+            with Image.open(path) as image:
+                pixels = np.array(image.convert("RGB").resize(side, Image.Resampling.BILINEAR))
+        except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG
             raise ValueError(f"{path} is not a readable image; prepare the set again.") from error
-        return resize(image, [self.size, self.size])
+        return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
 
 
 def check(data: Faces) -> None:

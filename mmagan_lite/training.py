@@ -17,10 +17,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.io import encode_png
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
@@ -356,15 +356,15 @@ class Trainer:
         bar.update()
         if self.folder and row["step"] > 0 and row["step"] % max(1, self.config.steps // 40) == 0:
             with write_atomically(self.folder / "samples" / f"{self.step:06d}.png") as file:
-                file.write(encode_png(self.sample_grid()).numpy().tobytes())
+                Image.fromarray(self.sample_grid()).save(file, "PNG")
 
     @torch.no_grad()
-    def sample_grid(self, rho: float = 1.0) -> Tensor:
+    def sample_grid(self, rho: float = 1.0) -> np.ndarray:
         """Sample faces (rows) and the averaged generator's eight expressions of each.
 
         Returns
         -------
-        Tensor of shape (3, height, width)
+        ndarray of shape (height, width, 3)
             uint8; the first column is the input.
         """
         x = self.samples  # (4, 3, H, W)
@@ -374,7 +374,7 @@ class Trainer:
             columns.append(self.model(x, z))
         faces = torch.stack(columns, 1).flatten(0, 1)  # (4 * 9, 3, H, W)
         grid = make_grid(faces.clamp(-1, 1), nrow=N + 1, padding=1)
-        return grid.add(1).mul(127.5).round().byte().cpu()
+        return grid.add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
     def save(self) -> None:
         """Write ``checkpoint.pt`` to the folder, if there is one.

@@ -1,0 +1,219 @@
+"""Faces to learn from: exact labels, a cache that can be trusted, batches that can be counted."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader
+
+from mmagan_lite import data
+from mmagan_lite.data import PreparedFaces, ProceduralFaces, batch_indices, check, write_atomically
+
+
+@pytest.fixture
+def quick_render(monkeypatch):
+    """A renderer that is done at once: the picture's grey level is the identity's last digits."""
+
+    def render(identity, expression, rho, nuisance=0, size=128, variety=1.0, device=None):
+        return (identity % 100 / 255)[:, None, None, None].expand(-1, 3, size, size)
+
+    monkeypatch.setattr(data.renderer, "render", render)
+
+
+def test_the_cache_holds_what_the_renderer_draws(tmp_path):
+    faces = ProceduralFaces("test", faces=6, size=32, variety=0.5, seed=3, cache=tmp_path)
+    drawn = data.renderer.render(
+        faces.identity, faces.expression, faces.rho, faces.nuisance, size=32, variety=0.5
+    )
+    image = faces.batch(range(6))["image"]
+    assert image.std() > 0.1
+    assert torch.equal(((image + 1) * 127.5).round(), (drawn * 255).round())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+
+
+def test_a_second_set_is_read_from_the_cache_unless_anything_differs(
+    quick_render, monkeypatch, tmp_path
+):
+    def count(**changes):
+        ProceduralFaces(**{"split": "train", "faces": 8, "size": 32, "cache": tmp_path, **changes})
+        return len(list(tmp_path.iterdir()))
+
+    assert count() == 1
+    assert count() == 1
+    counts = [count(split="judge"), count(size=64), count(seed=1), count(variety=0.5)]
+    assert counts == [2, 3, 4, 5]
+    assert count(faces=9) == 6
+    monkeypatch.setattr(data, "_renderer_version", lambda: "another")
+    assert count() == 7
+
+
+def test_the_renderer_version_follows_its_source(monkeypatch, tmp_path):
+    (tmp_path / "faces").mkdir()
+    source = tmp_path / "faces" / "a.py"
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "data.py"))
+    versions = set()
+    for text in ("a = 1", "a = 2"):
+        source.write_text(text)
+        versions.add(data._renderer_version())
+    assert len(versions) == 2
+
+
+def test_splits_share_no_person_and_a_person_has_four_faces_on_average(quick_render):
+    people = {
+        split: set(ProceduralFaces(split, faces=400, size=32).identity.tolist())
+        for split in ("train", "test", "judge")
+    }
+    assert not people["train"] & people["test"]
+    assert not people["train"] & people["judge"]
+    assert not people["test"] & people["judge"]
+    assert max(people["train"]) < 100
+    assert 90 <= len(people["train"]) <= 100
+
+
+def test_expressions_are_uniform_and_intensities_lie_where_they_should(quick_render):
+    faces = ProceduralFaces("train", faces=8_000, size=32)
+    count = faces.expression.bincount(minlength=8)
+    assert (count - 1_000).abs().max() < 120  # four standard deviations
+    neutral = faces.expression == 0
+    assert (faces.rho[neutral] == 0).all()
+    rho = faces.rho[~neutral]
+    assert rho.min() >= 0.2
+    assert rho.max() <= 1
+    assert rho.mean() == pytest.approx(0.6, abs=0.02)
+    assert len(faces.nuisance.unique()) == 8_000
+
+
+def test_an_item_is_what_the_contract_says_and_a_loader_collates_it(quick_render):
+    faces = ProceduralFaces("train", faces=10, size=32)
+    item = faces[-1]
+    assert item["image"].shape == (3, 32, 32)
+    assert item["image"].dtype == item["rho"].dtype == torch.float32
+    assert item["expression"].dtype == torch.int64
+    assert type(item["identity"]) is int
+    assert item["image"][0, 0, 0] == pytest.approx(item["identity"] % 100 / 127.5 - 1, abs=1e-6)
+    collated = next(iter(DataLoader(faces, batch_size=10)))
+    batch = faces.batch(range(10))
+    assert all(torch.equal(collated[key], batch[key]) for key in batch)
+    assert len(list(faces)) == 10
+
+
+@pytest.mark.parametrize(("length", "size"), [(10, 4), (3, 8), (8, 8)])
+def test_batches_cut_a_row_of_permutations(length, size):
+    row = torch.cat([batch_indices(length, size, number, seed=5) for number in range(length)])
+    for epoch in row.view(size, length):
+        assert epoch.sort().values.tolist() == list(range(length))
+    assert len({tuple(epoch.tolist()) for epoch in row.view(size, length)}) > 1
+    again = [batch_indices(length, size, n, seed=5) for n in reversed(range(length))]
+    assert torch.equal(row, torch.cat(again[::-1]))
+    other = torch.cat([batch_indices(length, size, number, seed=6) for number in range(length)])
+    assert not torch.equal(row, other)
+
+
+def test_rendering_that_fails_leaves_nothing(monkeypatch, tmp_path):
+    chunks = iter([torch.zeros(64, 3, 32, 32)])
+    monkeypatch.setattr(data.renderer, "render", lambda *_, **__: next(chunks))
+    with pytest.raises(StopIteration):
+        ProceduralFaces("train", faces=100, size=32, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_split_and_an_empty_one_get_a_sentence():
+    with pytest.raises(ValueError, match=r"split must be one of train, test, judge; got 'valid'\."):
+        ProceduralFaces("valid")
+    with pytest.raises(ValueError, match=r"faces must be 1 or more; got 0\."):
+        ProceduralFaces("train", faces=0)
+
+
+# --- prepared photographs -----------------------------------------------------------------------
+
+HEADER = ["file_name", "expression", "intensity", "subject", "source", "native_label"]
+
+
+def prepare(folder, rows):
+    """Write the layout of data_prep: one flat PNG of grey level 10 * (i + 1) a row."""
+    (folder / "train").mkdir(parents=True)
+    with open(folder / "train" / "metadata.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(HEADER)
+        for i, (expression, rho, subject) in enumerate(rows):
+            table.writerow([f"{i}.png", expression, rho, subject, "here", "x"])
+            Image.new("RGB", (48, 48), (10 * (i + 1),) * 3).save(folder / "train" / f"{i}.png")
+    return folder
+
+
+ROWS = [
+    ("happiness", "", "anna"),
+    ("neutral", "", "bert"),
+    ("fear", "0.7", "anna"),
+    ("fear", "1", ""),
+]
+
+
+def test_prepared_faces_read_table_and_pictures(tmp_path):
+    faces = PreparedFaces(prepare(tmp_path, ROWS), "train", size=32)
+    batch = faces.batch([3, 0, 1, 2])
+    assert batch["image"].shape == (4, 3, 32, 32)
+    grey = ((batch["image"][:, 1, 5, 5] + 1) * 127.5).round()
+    assert grey.tolist() == [40, 10, 20, 30]
+    assert batch["expression"].tolist() == [4, 1, 0, 4]
+    np.testing.assert_allclose(batch["rho"], [1, np.nan, 0, 0.7], rtol=1e-6)
+    rest, anna, bert, anna_again = batch["identity"].tolist()
+    assert anna == anna_again
+    assert len({rest, anna, bert}) == 3
+    check(faces)
+
+
+def test_resizing_agrees_with_torch(tmp_path):
+    prepare(tmp_path, ROWS[:2])
+    noise = torch.randint(256, (3, 128, 128), dtype=torch.uint8)
+    Image.fromarray(noise.permute(1, 2, 0).numpy()).save(tmp_path / "train" / "0.png")
+    ours = PreparedFaces(tmp_path, size=64).pixels([0])
+    theirs = interpolate(noise[None].float(), (64, 64), mode="bilinear", antialias=True)
+    assert (ours - theirs).abs().max() <= 1
+
+
+def test_a_wrong_folder_gets_a_sentence(tmp_path):
+    prepare(tmp_path / "set", ROWS)
+    for folder in (tmp_path, tmp_path / "set" / "train", tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match="give the folder that `python -m data_prep`"):
+            PreparedFaces(folder)
+
+
+def test_a_missing_or_broken_picture_gets_a_sentence(tmp_path):
+    prepare(tmp_path, ROWS)
+    (tmp_path / "train" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"1\.png is not a readable image"):
+        PreparedFaces(tmp_path).batch([0, 1])
+    (tmp_path / "train" / "2.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"names 2\.png, which is missing"):
+        PreparedFaces(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [(("joy", "", "a"), "Unknown expression 'joy'"), (("fear", "7", "a"), "rho must be a number")],
+)
+def test_a_table_with_what_does_not_exist_gets_a_sentence(tmp_path, row, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        PreparedFaces(prepare(tmp_path, [row]))
+
+
+def test_the_check_refuses_empty_sets_and_single_expressions(tmp_path):
+    with pytest.raises(ValueError, match="The data set is empty"):
+        check(PreparedFaces(prepare(tmp_path / "a", [])))
+    with pytest.raises(ValueError, match="All 2 faces of the data set show fear"):
+        check(PreparedFaces(prepare(tmp_path / "b", ROWS[2:])))
+
+
+def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "file"
+    with write_atomically(path) as file:
+        file.write(b"first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), write_atomically(path) as file:
+        file.write(b"second" * (1 // 0))
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,396 @@
+"""The trainer: who learns when, exact resuming, and failures that leave the last checkpoint."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmagan_lite import losses
+from mmagan_lite.config import Config
+from mmagan_lite.data import Faces
+from mmagan_lite.training import COLUMNS, Trainer, augment
+
+
+class Patterns(Faces):
+    """Faces of noise in which a bright bar tells the expression, its brightness the intensity."""
+
+    def __init__(self, count=40, size=32):
+        random = torch.Generator().manual_seed(1)
+        self.size = size
+        self.identity = torch.arange(count)
+        self.expression = torch.randint(8, (count,), generator=random)
+        rho = 0.2 + 0.8 * torch.rand(count, generator=random)
+        self.rho = rho.masked_fill(self.expression == 0, 0)
+        self.images = torch.randint(100, (count, 3, size, size), generator=random).byte()
+        for i, label in enumerate(self.expression.tolist()):
+            self.images[i, :, 4 * label : 4 * label + 4] += int(50 + 100 * self.rho[i])
+
+    def pixels(self, indices):
+        return self.images[indices]
+
+
+def smoke(**changes):
+    return Config.profile("smoke", **changes)
+
+
+def weights(trainer):
+    parts = {"generator": trainer.generator, "critic": trainer.critic, "average": trainer.average}
+    return {
+        f"{name}.{key}": value.clone()
+        for name, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
+
+
+def same(some, others):
+    return all(torch.equal(some[key], others[key]) for key in some | others)
+
+
+def timeless(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+BRANCHES = {
+    "stabilised": {},
+    "paper": {"losses": "paper"},
+    "wgan with all extras": {"adversarial": "wgan", "lambda_gp": 10.0, "rho_estimate": "classes"},
+    "hinge alone": {"losses": "paper", "adversarial": "hinge", "critic_steps": 1},
+}
+
+
+@pytest.mark.parametrize("changes", BRANCHES.values(), ids=BRANCHES)
+def test_every_branch_trains_all_weights_with_finite_losses(changes):
+    config = smoke(steps=2, **changes)
+    trainer = Trainer(config, Patterns())
+    before = weights(trainer)
+    trainer.fit()
+    after = weights(trainer)
+    still = [key for key, value in after.items() if torch.equal(value, before[key])]
+    assert still == []
+    assert [row["step"] for row in trainer.history] == [-1, 0, 1, 2][-len(trainer.history) :]
+    assert len(trainer.history) == 2 + 2 * config.warmup
+    used = {"critic_fake": config.fake_class, "critic_gp": config.lambda_gp}
+    row = trainer.history[-1]
+    assert {key for key in used if key in row} == {key for key, weight in used.items() if weight}
+    assert set(row) | {"critic_fake", "critic_gp", "critic_r1"} == set(COLUMNS)
+
+
+def test_each_network_learns_in_its_own_steps_only():
+    trainer = Trainer(smoke(warmup_steps=3), Patterns())
+    before = weights(trainer)
+    trainer.fit(steps=0)
+    after = weights(trainer)
+    moved = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert moved == {"critic"}
+    for still in ("generator", "critic"):
+        trainer = Trainer(smoke(warmup=False, **{f"lr_{still}": 0.0}), Patterns())
+        before = weights(trainer)
+        trainer.fit(steps=2)
+        after = weights(trainer)
+        moved = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+        assert (still in moved, len(moved & {"generator", "critic"})) == (False, 1)
+
+
+def test_the_critic_takes_as_many_steps_as_asked(monkeypatch):
+    taken = []
+    for name in ("train_critic", "train_generator"):
+        step = getattr(Trainer, name)
+        monkeypatch.setattr(
+            Trainer, name, lambda *a, name=name, step=step, **k: taken.append(name) or step(*a, **k)
+        )
+    Trainer(smoke(warmup=False, critic_steps=3), Patterns()).fit(steps=2)
+    assert taken == 2 * (3 * ["train_critic"] + ["train_generator"])
+
+
+def test_r1_is_paid_every_so_many_critic_steps():
+    trainer = Trainer(smoke(steps=7, warmup=False, r1_every=3), Patterns()).fit()
+    assert [row["step"] for row in trainer.history if "critic_r1" in row] == [1, 4, 7]
+
+
+def test_reals_of_unknown_intensity_train_classes_but_not_coordinates():
+    data = Patterns()
+    data.rho = torch.full_like(data.rho, math.nan)
+    trainer = Trainer(smoke(), data).fit()
+    warm_up = [row["critic_info"] for row in trainer.history if row["step"] <= 0]
+    assert warm_up == [0, 0]
+    assert all(math.isfinite(value) for row in trainer.history for value in row.values())
+
+
+def test_the_critic_learns_to_read_what_is_plain_to_see():
+    config = smoke(warmup_steps=120, warmup_batch_size=32, critic_width=16, lr_critic=1e-3)
+    trainer = Trainer(config, Patterns(count=400)).fit(steps=0)
+    assert np.mean([row["accuracy_real"] for row in trainer.history[:5]]) < 0.4
+    assert np.mean([row["accuracy_real"] for row in trainer.history[-5:]]) > 0.9
+    assert trainer.history[-1]["critic_info"] < 0.2
+
+
+def test_learning_rates_fall_linearly_in_the_second_half():
+    trainer = Trainer(smoke(steps=8, warmup=False, lr_generator=8.0, lr_critic=16.0), Patterns())
+    rates = []
+    for trainer.step in range(8):
+        trainer._set_learning_rates()
+        rates.append(trainer.generator_optimiser.param_groups[0]["lr"])
+        assert trainer.critic_optimiser.param_groups[0]["lr"] == 2 * rates[-1]
+    assert rates == [8, 8, 8, 8, 8, 6, 4, 2]
+
+
+def test_the_model_is_the_moving_average_with_a_growing_memory():
+    trainer = Trainer(smoke(steps=5, warmup=False, ema_decay=0.25), Patterns())
+    expected = None
+    for t in range(5):
+        trainer.fit(steps=1)
+        now = trainer.generator.encoder[0].weight.detach().double()
+        decay = min(0.25, (1 + t) / (10 + t))
+        expected = now.clone() if t == 0 else decay * expected + (1 - decay) * now
+    found = trainer.model.encoder[0].weight
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-7)
+    assert not trainer.model.training
+
+
+def test_the_way_back_is_the_critics_coordinates_within_0_and_1(monkeypatch):
+    trainer = Trainer(smoke(warmup=False), Patterns())
+    codes = []
+    trainer.generator.register_forward_hook(lambda _, args, __: codes.append(args[1]))
+    heads = []
+    trainer.critic.register_forward_hook(lambda *args: heads.append(args[2]))
+    trainer.train_step()
+    _, z_back = codes
+    assert torch.equal(z_back, heads[0][2][:4].clamp(0, 1))
+    assert not z_back.requires_grad
+    assert len(heads) == 3  # real and generated together, the R1 penalty, the generator's
+
+
+# --- augmentation --------------------------------------------------------------------------------
+
+
+def test_augmentation_of_strength_0_is_nothing_and_costs_no_random_numbers():
+    random, x = torch.Generator(), torch.rand(2, 3, 8, 8)
+    before = random.get_state()
+    assert augment(x, 0.0, random) is x
+    assert torch.equal(random.get_state(), before)
+
+
+def test_augmentation_shifts_by_at_most_two_pixels_and_each_image_by_its_own():
+    x = torch.zeros(200, 1, 16, 16)
+    x[:, :, 8, 8] = 100
+    found = augment(x, 1.0, torch.Generator().manual_seed(0)).flatten(1).argmax(1)
+    rows, columns = found // 16 - 8, found % 16 - 8
+    assert set(rows.tolist()) == set(columns.tolist()) == {-2, -1, 0, 1, 2}
+    assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == 25
+
+
+def test_augmentation_tints_channels_and_adds_noise_of_the_stated_size():
+    dark = augment(torch.zeros(400, 3, 16, 16), 1.0, torch.Generator().manual_seed(0))
+    offset = dark.mean((2, 3))  # (400, 3)
+    assert offset.abs().max() < 0.1 + 4 * 0.08 / 16
+    assert offset.std() == pytest.approx(0.2 / math.sqrt(12), rel=0.1)
+    assert dark.std((2, 3)).mean() == pytest.approx(0.08, rel=0.02)
+    assert abs(np.corrcoef(offset[:, 0], offset[:, 1])[0, 1]) < 0.2
+    bright = augment(torch.ones(400, 3, 16, 16), 1.0, torch.Generator().manual_seed(0))
+    gain = (bright - dark).mean((2, 3)) - 1  # same seed, same offsets and noise
+    assert gain.std() == pytest.approx(0.2 / math.sqrt(12), rel=0.1)
+
+
+def test_gradients_pass_the_augmentation():
+    x = torch.rand(2, 3, 16, 16, requires_grad=True)
+    augment(x, 1.0, torch.Generator().manual_seed(0))[:, :, 4:12, 4:12].sum().backward()
+    sums = x.grad.sum((2, 3)) / 64  # 1 + gain
+    assert ((sums - 1).abs() < 0.1).all()
+    assert sums.unique().numel() == 6
+
+
+# --- resuming ------------------------------------------------------------------------------------
+
+RUN = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from mmagan_lite import training
+from test_training import LONG, Patterns
+training.CHECKPOINT_MINUTES = 0  # after every step: it will be killed at any moment
+if sys.argv[3] == "new":
+    training.Trainer(LONG, Patterns(), sys.argv[2]).fit()
+else:
+    training.Trainer.resume(sys.argv[2], Patterns()).fit()
+"""
+LONG = smoke(steps=400, warmup_steps=20)
+
+
+def run_until_killed(folder, how, rows):
+    """Train in another process and kill it once the history has so many rows."""
+    run = subprocess.Popen([sys.executable, "-c", RUN, os.path.dirname(__file__), folder, how])
+    history, patience = folder / "history.csv", time.monotonic() + 300
+    while not history.exists() or history.read_text().count("\n") <= rows:
+        assert run.poll() is None
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+
+
+def test_a_run_killed_in_the_warm_up_and_later_continues_to_the_bit(tmp_path):
+    run_until_killed(tmp_path, "new", rows=8)
+    assert Trainer.resume(tmp_path, Patterns()).step == 0
+    run_until_killed(tmp_path, "resume", rows=20 + 10)
+    resumed = Trainer.resume(tmp_path, Patterns())
+    assert 8 <= resumed.step < 100
+    total = resumed.step + 10
+    resumed.fit(steps=10)
+    whole = Trainer(LONG, Patterns()).fit(steps=total)
+    assert same(weights(whole), weights(resumed))
+    assert timeless(whole.history) == timeless(resumed.history)
+
+
+def test_twenty_steps_equal_ten_and_ten_after_an_unfinished_stretch(tmp_path):
+    config = smoke(steps=20, warmup_steps=2)
+    whole = Trainer(config, Patterns()).fit()
+    first = Trainer(config, Patterns(), tmp_path).fit(steps=10)
+    first.save = lambda: None  # three more steps whose checkpoint never comes
+    first.fit(steps=3)
+    assert len(rows_on_disk(tmp_path)) == 2 + 13
+    resumed = Trainer.resume(tmp_path, Patterns(), config)
+    assert resumed.step == 10
+    resumed.fit()
+    assert same(weights(whole), weights(resumed))
+    assert timeless(whole.history) == timeless(resumed.history) == timeless(rows_on_disk(tmp_path))
+
+
+def rows_on_disk(folder):
+    with open(folder / "history.csv") as file:
+        return [
+            {key: float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_ctrl_c_waits_for_the_step_and_saves(tmp_path, monkeypatch):
+    config = smoke(steps=6, warmup_steps=1)
+    trainer = Trainer(config, Patterns(), tmp_path)
+    learn = trainer.train_critic
+
+    def interrupted(*args, **kwargs):
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(*args, **kwargs)
+
+    monkeypatch.setattr(trainer, "train_critic", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = Trainer.resume(tmp_path, Patterns())
+    assert resumed.step == trainer.step == 3
+    assert same(weights(Trainer(config, Patterns()).fit()), weights(resumed.fit()))
+
+
+def test_seeds_differ_and_the_callers_random_numbers_are_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = Trainer(smoke(), Patterns()).fit()
+    assert torch.equal(torch.rand(3), expected)
+    assert same(weights(one), weights(Trainer(smoke(), Patterns()).fit()))
+    other = Trainer(smoke(seed=1), Patterns()).fit()
+    assert not same(weights(one), weights(other))
+
+
+# --- what a run leaves on disk -------------------------------------------------------------------
+
+
+def test_a_folder_gets_checkpoint_history_and_samples_and_no_folder_gets_nothing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Trainer(smoke(), Patterns()).fit()
+    assert list(tmp_path.iterdir()) == []
+    trainer = Trainer(smoke(), Patterns(), "run").fit()
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["checkpoint.pt", "history.csv", "samples"]
+    assert rows_on_disk(tmp_path / "run") == trainer.history
+    samples = sorted((tmp_path / "run" / "samples").iterdir())
+    assert len(samples) == 4
+    with Image.open(samples[-1]) as image:
+        assert image.size == (9 * 33 + 1, 4 * 33 + 1)
+        assert np.array_equal(np.asarray(image), trainer.sample_grid())
+
+
+def test_the_first_column_of_the_samples_is_the_input():
+    data = Patterns()
+    grid = Trainer(smoke(), Patterns(), test=data).sample_grid()
+    cell = grid[1 + 33 : 33 + 33, 1:33]  # the second row
+    assert np.array_equal(cell, data.images[1].permute(1, 2, 0).numpy())
+
+
+def test_fit_keeps_to_its_limits():
+    trainer = Trainer(smoke(steps=5, warmup_steps=2), Patterns())
+    assert trainer.fit(minutes=0).history == []
+    assert trainer.fit(steps=0).warmup_step == 2
+    assert trainer.fit(steps=3).step == 3
+    assert trainer.fit(steps=100).step == 5
+    assert len(trainer.fit().history) == 2 + 5
+    start = time.monotonic()
+    trainer = Trainer(smoke(steps=100_000), Patterns()).fit(minutes=0.01)
+    assert 0.5 < time.monotonic() - start < 10
+    assert 0 < trainer.step < 1000
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    trainer = Trainer(smoke(), Patterns(), tmp_path).fit(steps=2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    monkeypatch.setattr(losses, "reconstruction", lambda x, y: (x - y).mean() * math.nan)
+    with pytest.raises(FloatingPointError, match="diverged: generator_rec is nan at step 3"):
+        trainer.fit()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    with pytest.raises(FloatingPointError, match="a weight is not finite"):
+        trainer.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    monkeypatch.undo()
+    assert Trainer.resume(tmp_path, Patterns()).fit().step == 4
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    trainer = Trainer(smoke(), Patterns(), tmp_path).fit(steps=2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="Could not write"):
+        trainer.fit()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_data_that_cannot_be_learned_from_are_refused(tmp_path):
+    data = Patterns()
+    data.expression[:] = 3
+    with pytest.raises(ValueError, match="All 40 faces of the data set show surprise"):
+        Trainer(smoke(), data)
+    with pytest.raises(ValueError, match=r"64 pixels wide but .* image_size is 32"):
+        Trainer(smoke(), Patterns(size=64))
+    with pytest.raises(ValueError, match="The data set is empty"):
+        Trainer(smoke(), Patterns(count=0))
+
+
+def test_an_occupied_folder_and_another_configuration_are_refused(tmp_path):
+    Trainer(smoke(), Patterns(), tmp_path).fit(steps=0)
+    with pytest.raises(ValueError, match=r"already holds a run; continue it with Trainer\.resume"):
+        Trainer(smoke(), Patterns(), tmp_path)
+    with pytest.raises(ValueError, match=r"another configuration: width 8 \(wanted 16\)"):
+        Trainer.resume(tmp_path, Patterns(), smoke(width=16))
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
+        Trainer.resume(tmp_path / "elsewhere", Patterns())
