@@ -1,0 +1,234 @@
+"""The command line: ``python -m mmagan_lite COMMAND --help``."""
+
+import argparse
+import dataclasses
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+
+import mmagan_lite as mg
+from mmagan_lite import checkpoints, data, editing, evaluation, plots
+from mmagan_lite.config import CHOICES, PROFILES, Config
+
+UNSET = argparse.SUPPRESS  # an option that was not given leaves no trace
+
+
+def faces(args: argparse.Namespace) -> None:
+    """Draw procedural faces: a sheet of people and expressions, or a folder of single faces."""
+    shown = [args.expression] if args.expression else list(mg.EXPRESSIONS)
+    people = range(args.seed, args.seed + args.count)
+    rows = (_drawn(person, shown, args) for person in people)  # drawn when they are needed
+    if args.out.suffix:
+        sheet = plots.grid(list(rows), [f"person {person}" for person in people], shown)
+        with data.write_atomically(args.out) as file:
+            sheet.savefig(file, format=args.out.suffix[1:], dpi=150)
+    else:
+        for person, row in zip(people, rows, strict=True):
+            for expression, image in zip(shown, row, strict=True):
+                _save(image, args.out / f"{person:06d}_{expression}.png")
+    print(f"Wrote {args.count * len(shown)} faces to {args.out}.")
+
+
+def _drawn(person: int, shown: list[str], args: argparse.Namespace) -> list[Image.Image]:
+    """One person's expressions."""
+    who = torch.full((len(shown),), person)
+    drawn = mg.faces.render(who, shown, args.rho, size=args.size, variety=args.variety)
+    return editing.to_pil(2 * drawn - 1)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a generator; the options under "configuration" override the profile's."""
+    fields = [field.name for field in dataclasses.fields(Config)]
+    changes = {key: value for key, value in vars(args).items() if key in fields}
+    if not args.resume:
+        config = Config.profile(args.profile, **changes)
+    elif changes or args.profile:
+        raise ValueError("--resume takes no profile and no configuration: the run has its own.")
+    else:
+        config = Config.from_dict(checkpoints.load(args.out / "checkpoint.pt")["config"])
+    print(json.dumps(config.to_dict()))
+    training, test = (_training_faces(args.data, split, config) for split in ("train", "test"))
+    if args.resume:
+        trainer = mg.Trainer.resume(args.out, training, config, test=test)
+    else:
+        trainer = mg.Trainer(config, training, args.out, test=test)
+    trainer.fit(minutes=args.minutes)
+    plots.history(trainer.history).savefig(args.out / "history.png")
+    print(f"{trainer.step} of {config.steps} steps are done; the run lies in {args.out}.")
+    if args.export:
+        print(f"Wrote {_export(trainer, args)}.")
+
+
+def _export(trainer: mg.Trainer, args: argparse.Namespace) -> Path:
+    """Measure a trained generator and add it to the weights that come with the package."""
+    config, name = trainer.config, args.export
+    test = data.ProceduralFaces("test", 512, config.image_size)
+    figures = evaluation.evaluate({name: trainer.model}, test).loc[name].round(4).to_dict()
+    critic_steps = config.critic_steps * trainer.step
+    images = config.warmup_batch_size * trainer.warmup_step + config.batch_size * critic_steps
+    return checkpoints.export(
+        trainer.model, name, config=config, kind="generator", command=" ".join(sys.argv[1:]),
+        seed=config.seed, data=args.data, images_seen=images, seconds=round(trainer.seconds),
+        device=str(trainer.device), figures=figures,
+    )  # fmt: skip
+
+
+def _training_faces(source: str, split: str, config: Config) -> data.Faces:
+    size = config.image_size
+    if source == "procedural":
+        count = config.faces if split == "train" else 16
+        return data.ProceduralFaces(split, count, size, config.variety, config.seed)
+    return data.PreparedFaces(source, split, size)
+
+
+def edit(args: argparse.Namespace) -> None:
+    """Give the face in a picture another expression."""
+    model = editing.load_model(args.model)
+    out = args.out or args.image.with_name(f"{args.image.stem}_{args.expression}.png")
+    edited = editing.edit(args.image, args.expression, args.rho, model, args.face)
+    _save(edited, out)
+    print(f"Wrote {out}.")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure models on drawn people that nobody was trained on."""
+    models = {str(name): editing.load_model(name) for name in args.models}
+    sizes = {editing.image_size(model) for model in models.values()}
+    if len(sizes) > 1:
+        raise ValueError(f"The models work at {sorted(sizes)} pixels; evaluate them apart.")
+    test = data.ProceduralFaces("test", args.faces, sizes.pop())
+    by = "expression" if args.by_expression else None
+    table = evaluation.evaluate(models, test, by=by)
+    print(table.round(3).to_string())
+    if args.csv:
+        with data.write_atomically(args.csv) as file:
+            file.write(table.to_csv().encode())
+        print(f"Wrote {args.csv}.")
+
+
+def info(args: argparse.Namespace) -> None:
+    """Tell versions, device and profile, and what weights there are; or about one checkpoint."""
+    if args.checkpoint:
+        saved = checkpoints.load(args.checkpoint)
+        print(json.dumps({**saved["progress"], "config": saved["config"]}, indent=2))
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"mmagan-lite {mg.__version__}, Python {platform.python_version()}, "
+          f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}")  # fmt: skip
+    print(f"device: {device}, {torch.get_num_threads()} threads")
+    print(f"profile: {Config.profile().name}")
+    for name, entry in mg.pretrained_models().items():
+        figures = ", ".join(f"{key} {value}" for key, value in entry.get("figures", {}).items())
+        print(f"{name}: {entry['kind']}, {entry['size']} px; {figures}")
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    """Write a picture completely or not at all, in the format that its name asks for."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path} does not end in a picture's suffix; name it .png or .jpg.")
+    with data.write_atomically(path) as file:
+        image.save(file, kind)
+
+
+# fmt: off
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser("python -m mmagan_lite", description=mg.__doc__.splitlines()[0])
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(function: Any) -> argparse.ArgumentParser:
+        text = function.__doc__.splitlines()[0]
+        sub = commands.add_parser(function.__name__, help=text, description=text)
+        sub.set_defaults(run=function)
+        return sub
+
+    sub = command(faces)
+    sub.add_argument("--out", type=Path, default=Path("faces.png"),
+                     help="a sheet (.png, .jpg, .pdf) or, without a suffix, a folder [%(default)s]")
+    sub.add_argument("--count", type=_count, default=4, help="people [%(default)s]")
+    sub.add_argument("--expression", choices=mg.EXPRESSIONS, metavar="NAME",
+                     help=f"one of {', '.join(mg.EXPRESSIONS)}; all of them if not given")
+    sub.add_argument("--rho", type=float, default=1.0, help="strength, 0 to 1 [%(default)s]")
+    sub.add_argument("--size", type=int, default=128, choices=mg.faces.SIZES, help="pixels")
+    sub.add_argument("--variety", type=float, default=1.0,
+                     help="how much they differ, 0 to 1 [%(default)s]")
+    sub.add_argument("--seed", type=int, default=0, help="the first person [%(default)s]")
+
+    sub = command(train)
+    sub.add_argument("--profile", choices=PROFILES,
+                     help="laptop, or colab where CUDA is there, if not given")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+    sub.add_argument("--data", default="procedural",
+                     help="'procedural', or a folder that `python -m data_prep` wrote [%(default)s]")
+    sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+    sub.add_argument("--minutes", type=float, help="stop after so long; --resume goes on later")
+    sub.add_argument("--export", metavar="NAME",
+                     help="afterwards add the generator to the weights that come with the package")
+    group = sub.add_argument_group("configuration", "The fields of Config, which explains them; "
+                                   "those not given are the profile's.")
+    for field in dataclasses.fields(Config):
+        kind: dict = {"type": field.type, "metavar": field.type.__name__.upper()}
+        if field.type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        elif field.name in CHOICES:
+            kind = {"type": field.type, "choices": CHOICES[field.name]}
+        if field.name != "name":
+            group.add_argument(f"--{field.name.replace('_', '-')}", default=UNSET, **kind)
+
+    sub = command(edit)
+    sub.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
+    sub.add_argument("expression", metavar="EXPRESSION", help=", ".join(mg.EXPRESSIONS))
+    sub.add_argument("--rho", type=float, default=1.0, help="strength, 0 to 1 [%(default)s]")
+    sub.add_argument("--out", type=Path, help="IMAGE_EXPRESSION.png beside it if not given")
+    sub.add_argument("--face", choices=("crop", "detect"), default="crop",
+                     help="whether the picture is a crop of a face or one is to be found in it")
+    sub.add_argument("--model", default=editing.DEFAULT_MODEL,
+                     help="a name from `info`, or a run's folder or checkpoint.pt [%(default)s]")
+
+    sub = command(evaluate)
+    sub.add_argument("models", nargs="*", default=[editing.DEFAULT_MODEL], metavar="MODEL",
+                     help="names from `info`, or runs' folders or checkpoints "
+                     f"[{editing.DEFAULT_MODEL}]")
+    sub.add_argument("--faces", type=_count, default=512, help="how many [%(default)s]")
+    sub.add_argument("--by-expression", action="store_true", help="split each row")
+    sub.add_argument("--csv", type=Path, help="also write the table here")
+
+    sub = command(info)
+    sub.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT",
+                     help="tell about this checkpoint.pt instead")
+    return top
+# fmt: on
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1; got {text!r}")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; a mistake of the user's is one sentence on stderr and exit status 2."""
+    top = parser()
+    args = top.parse_args(arguments)
+    if not hasattr(args, "run"):
+        top.print_help()
+        return 0
+    try:
+        args.run(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
