@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
                      help="laptop, or colab where CUDA is there, if not given")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument("--data", default="procedural",
-                     help="'procedural', or a folder that `python -m data_prep` wrote [%(default)s]")
+                     help="'procedural', or what `python -m data_prep` wrote [%(default)s]")
     sub.add_argument("--resume", action="store_true", help="continue the run in --out")
     sub.add_argument("--minutes", type=float, help="stop after so long; --resume goes on later")
     sub.add_argument("--export", metavar="NAME",
