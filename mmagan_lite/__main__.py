@@ -59,7 +59,8 @@ def train(args: argparse.Namespace) -> None:
     else:
         trainer = mg.Trainer(config, training, args.out, test=test)
     trainer.fit(minutes=args.minutes)
-    plots.history(trainer.history).savefig(args.out / "history.png")
+    if trainer.history:
+        plots.history(trainer.history).savefig(args.out / "history.png")
     print(f"{trainer.step} of {config.steps} steps are done; the run lies in {args.out}.")
     if args.export:
         print(f"Wrote {_export(trainer, args)}.")

@@ -63,7 +63,10 @@ def edit(
         If it is not readable or not square ("crop"); if no face or several are found in it
         ("detect"); if the expression is unknown or ρ is outside [0, 1].
     """
-    return _edit(image, encode(expression, rho)[None], model, face)[0]
+    z = encode(expression, rho)  # (8,)
+    if z.dim() != 1:
+        raise ValueError("Give one expression and one rho; call edit once for each of several.")
+    return _edit(image, z[None], model, face)[0]
 
 
 def sweep(

@@ -119,7 +119,7 @@ def train_judge(
             known = ~batch["rho"].isnan()
             loss_class = F.cross_entropy(logits, batch["expression"])
             loss_rho = F.l1_loss(rho[known], batch["rho"][known]) if known.any() else 0.0
-            loss = loss_class + 2 * loss_rho
+            loss = loss_class + 4 * loss_rho  # intensities are small numbers
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -1,0 +1,175 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import mmagan_lite as mg
+from mmagan_lite import checkpoints, evaluation
+from mmagan_lite.__main__ import main, parser
+from mmagan_lite.config import Config
+
+SMALL = ["--profile", "smoke", "--faces", "16", "--steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    assert main(["train", *SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a command that ends with status 2."""
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert error.startswith("error: ")
+    return error
+
+
+def test_without_a_command_all_commands_are_shown(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for command in ("faces", "train", "edit", "evaluate", "info"):
+        assert f"\n    {command} " in shown
+
+
+@pytest.mark.parametrize("command", ["faces", "train", "edit", "evaluate", "info"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: python -m mmagan_lite {command}" in capsys.readouterr().out
+
+
+def test_each_field_of_config_is_an_option_of_its_type():
+    for field in dataclasses.fields(Config):
+        if field.name != "name":
+            value = getattr(Config.profile("smoke"), field.name)
+            flag = f"--{field.name.replace('_', '-')}"
+            given = [flag if value else f"--no-{flag[2:]}"] if field.type is bool else [flag, value]
+            args = parser().parse_args(["train", "--out", "x", *map(str, given)])
+            assert getattr(args, field.name) == value
+            assert type(getattr(args, field.name)) is field.type
+
+
+# --------------------------------------------------------------------------------------- faces
+
+
+def test_faces_become_a_sheet(tmp_path):
+    sheet = tmp_path / "sheets" / "faces.png"
+    assert main(["faces", "--count", "1", "--size", "32", "--out", str(sheet)]) == 0
+    width, height = Image.open(sheet).size
+    assert width > 5 * height > 0  # eight expressions of one person
+
+
+def test_faces_become_a_folder_of_the_rendered_pixels(tmp_path):
+    options = "--count 2 --seed 5 --expression anger --rho 0.4 --size 32 --out".split()
+    assert main(["faces", *options, str(tmp_path / "some")]) == 0
+    names = sorted(path.name for path in (tmp_path / "some").iterdir())
+    assert names == ["000005_anger.png", "000006_anger.png"]
+    written = np.asarray(Image.open(tmp_path / "some" / names[1]))
+    wanted = mg.faces.render(6, "anger", 0.4, size=32)[0].permute(1, 2, 0).mul(255).round()
+    assert np.array_equal(written, wanted.numpy().astype(np.uint8))
+
+
+def test_faces_at_an_impossible_strength_are_refused_and_nothing_is_written(tmp_path, capsys):
+    out = tmp_path / "faces"
+    assert "rho must be" in refused(capsys, "faces", "--rho", "2", "--out", out)
+    assert "not supported" in refused(capsys, "faces", "--count", 1, "--out", tmp_path / "a.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------- train
+
+
+def test_training_leaves_a_run_that_info_can_tell_about(run, capsys):
+    names = {path.name for path in run.iterdir()}
+    assert {"checkpoint.pt", "history.csv", "history.png", "samples"} <= names
+    capsys.readouterr()
+    assert main(["info", str(run / "checkpoint.pt")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["step"] == 2
+    assert told["config"] == Config.profile("smoke", faces=16, steps=2).to_dict()
+
+
+def test_a_run_in_two_parts_equals_one_in_one_go(run, tmp_path):
+    out = ["--out", str(tmp_path / "parts")]
+    assert main(["train", *SMALL, *out, "--minutes", "0"]) == 0
+    assert checkpoints.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["step"] == 0
+    assert main(["train", "--resume", *out]) == 0
+    parts, whole = (
+        checkpoints.load(f / "checkpoint.pt")["average"] for f in (tmp_path / "parts", run)
+    )
+    assert all(torch.equal(parts[key], whole[key]) for key in whole)
+
+
+def test_a_folder_that_holds_a_run_is_not_trained_over(run, tmp_path, capsys):
+    assert "already holds a run" in refused(capsys, "train", *SMALL, "--out", run)
+    assert "has its own" in refused(capsys, "train", "--resume", "--out", run, "--width", 9)
+    missing = refused(capsys, "train", "--resume", "--out", tmp_path / "none")
+    assert "There is no checkpoint" in missing
+    wrong = refused(capsys, "train", *SMALL, "--out", tmp_path / "new", "--data", tmp_path)
+    assert "python -m data_prep" in wrong
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_out_of_its_range_is_refused(tmp_path, capsys):
+    error = refused(capsys, "train", "--out", tmp_path, "--variety", "7")
+    assert "Config.variety must be from 0 to 1; got 7.0" in error
+
+
+# ---------------------------------------------------------------------------- edit and evaluate
+
+
+def test_a_picture_is_edited_beside_itself_or_where_asked(run, tmp_path, capsys):
+    photo = tmp_path / "me.png"
+    Image.new("RGB", (50, 50), "teal").save(photo)
+    assert main(["edit", str(photo), "fear", "--model", str(run)]) == 0
+    out = tmp_path / "new" / "x.jpg"
+    assert main(["edit", str(photo), "fear", "--model", str(run), "--out", str(out)]) == 0
+    beside = Image.open(tmp_path / "me_fear.png")
+    assert beside.size == Image.open(out).size == (50, 50)
+    assert Image.open(out).format == "JPEG"
+    wanted = mg.edit(photo, "fear", model=mg.editing.load_model(run))
+    assert np.array_equal(np.asarray(beside), np.asarray(wanted))
+
+
+def test_what_cannot_be_edited_gets_a_sentence_and_no_file(run, tmp_path, capsys):
+    photo = tmp_path / "me.png"
+    Image.new("RGB", (50, 50), "teal").save(photo)
+    end = ["--model", run]
+    assert "Unknown expression 'joy'" in refused(capsys, "edit", photo, "joy", *end)
+    assert "rho must be" in refused(capsys, "edit", photo, "fear", "--rho", "nan", *end)
+    found = refused(capsys, "edit", photo, "fear", "--face", "detect", *end)
+    assert "No face was found" in found
+    missing = refused(capsys, "edit", tmp_path / "you.png", "fear", *end)
+    assert "There is no file" in missing
+    assert "There is no model" in refused(capsys, "edit", photo, "fear", "--model", "mmagan-1")
+    suffix = refused(capsys, "edit", photo, "fear", "--out", tmp_path / "x.tx", *end)
+    assert "picture's suffix" in suffix
+    assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
+
+
+def test_models_are_measured_in_a_table(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluation, "load_judge", lambda size: evaluation.Judge(size).eval())
+    table = tmp_path / "table.csv"
+    assert main(["evaluate", str(run), "--faces", "4", "--csv", str(table)]) == 0
+    printed = capsys.readouterr().out
+    rows = pd.read_csv(table, index_col="model")
+    assert list(rows.index) == ["copy the input", "ground truth", str(run)]
+    assert (rows["n"] == 4).all()
+    for word in (*rows.index, *rows.columns):
+        assert word in printed
+
+
+def test_info_names_versions_profile_and_weights(capsys):
+    assert main(["info"]) == 0
+    told = capsys.readouterr().out
+    assert f"PyTorch {torch.__version__}" in told
+    assert "profile: smoke" in told
+    assert all(name in told for name in mg.pretrained_models())

@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+from torch import nn
+
+import mmagan_lite as mg
+from mmagan_lite import checkpoints, detection, editing
+from mmagan_lite.data import Faces
+from mmagan_lite.editing import DEFAULT_MODEL, edit, load_model, sweep, to_pil, to_tensor
+from mmagan_lite.generator import Generator
+
+
+class Brighter(nn.Module):
+    """Instead of a generator: adds 100 levels times ρ, whatever the expression."""
+
+    def __init__(self, size=64):
+        super().__init__()
+        self.config = mg.Config(image_size=size)
+        self.step = nn.Parameter(torch.tensor(100 / 127.5))
+        self.seen = []
+
+    def forward(self, x, z):
+        self.seen.append(x)
+        return x + self.step * z.sum(1)[:, None, None, None]
+
+
+def picture(width, height, high=150):
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, high, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    G = Generator(mg.Config(width=8, blocks=1, image_size=64)).eval()
+    G.config = mg.Config(image_size=64)
+    return G
+
+
+# --------------------------------------------------------------------------------------- crops
+
+
+def test_a_crop_of_the_models_size_becomes_what_the_generator_draws(generator):
+    crop = picture(64, 64, high=256)
+    pixels = np.asarray(crop).astype(np.float32)
+    x = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / 127.5 - 1)
+    with torch.no_grad():
+        y = generator(x, mg.encode("fear", 0.7)[None])
+    expected = ((y.clamp(-1, 1) + 1) * 127.5).round()[0].numpy().transpose(1, 2, 0)
+    edited = np.asarray(edit(crop, "fear", 0.7, generator)).astype(np.float32)
+    assert np.abs(edited - expected).max() <= 1
+    assert np.abs(edited - pixels).max() > 5
+
+
+@pytest.mark.parametrize("size", [(200, 200), (33, 35), (64, 64)])
+def test_the_change_is_added_to_the_picture_at_its_own_size_and_detail(size):
+    crop = picture(*size)
+    edited = edit(crop, "anger", 0.5, Brighter())
+    assert edited.size == size
+    assert edited.mode == "RGB"
+    change = np.asarray(edited).astype(int) - np.asarray(crop)
+    assert np.abs(change - 50).max() <= 1
+
+
+def test_the_generator_sees_the_picture_at_its_own_size():
+    model = Brighter(32)
+    edit(picture(100, 100), "anger", model=model)
+    assert model.seen[0].shape == (1, 3, 32, 32)
+    assert model.seen[0].min() >= -1
+
+
+def test_an_array_and_a_path_give_what_the_picture_gives(tmp_path, generator):
+    crop = picture(70, 70)
+    crop.save(tmp_path / "crop.png")
+    wanted = np.asarray(edit(crop, "disgust", 1.0, generator))
+    for source in (np.asarray(crop), tmp_path / "crop.png", str(tmp_path / "crop.png")):
+        assert np.array_equal(edit(source, "disgust", 1.0, generator), wanted)
+
+
+def test_a_sweep_runs_from_rho_0_to_1(generator):
+    crop = picture(64, 64)
+    images = sweep(crop, "surprise", 3, generator)
+    for image, rho in zip(images, (0, 0.5, 1), strict=True):
+        alone = np.asarray(edit(crop, "surprise", rho, generator)).astype(int)
+        assert np.abs(alone - np.asarray(image)).max() <= 1  # batches round differently
+    brightness = [np.asarray(image).mean() for image in sweep(crop, "fear", 5, Brighter())]
+    assert np.diff(brightness) == pytest.approx([25] * 4, abs=0.6)
+
+
+def test_every_8_bit_level_survives_the_way_to_a_tensor_and_back():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)[:, :, None].repeat(3, 2)
+    x = to_tensor([Image.fromarray(levels)])
+    assert x.shape == (1, 3, 16, 16)
+    assert (x.min(), x.max()) == (-1, 1)
+    assert np.array_equal(to_pil(x)[0], levels)
+    assert np.array_equal(to_pil(3 * x)[0], np.clip(3 * (levels - 127.5) + 127.5, 0, 255).round())
+
+
+# --------------------------------------------------------------------------------- photographs
+
+
+def test_a_face_is_found_in_a_photograph_and_edited_where_it_is():
+    photo = astronaut()
+    edited = np.asarray(edit(photo, "happiness", 1.0, Brighter(), face="detect"))
+    assert edited.shape == photo.shape
+    change = edited.astype(int) - photo
+    changed = np.argwhere(change.any(-1))
+    left, top, right, bottom = detection.find_face(photo).box
+    middle = change[int(top + bottom) // 2, int(left + right) // 2]
+    assert (middle > 20).all()  # 100, less where white is reached
+    assert len(changed) < 0.25 * photo.shape[0] * photo.shape[1]
+    assert (change[-100:] == 0).all()
+
+
+def test_a_sweep_edits_the_same_place_of_a_photograph():
+    dark, bright = sweep(astronaut(), "happiness", 2, Brighter(), face="detect")
+    assert np.array_equal(dark, astronaut())
+    assert (np.asarray(bright) != astronaut()).any()
+
+
+def test_a_photograph_without_a_face_is_refused():
+    with pytest.raises(detection.FaceNotFoundError, match="No face was found"):
+        edit(Image.new("RGB", (200, 200), "teal"), "fear", model=Brighter(), face="detect")
+
+
+# ----------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"expression": "joy"}, "Unknown expression 'joy'"),
+        ({"expression": 8}, "Unknown expression 8"),
+        ({"rho": 1.5}, "rho must be .* got 1.5"),
+        ({"rho": float("nan")}, "rho must be .* got nan"),
+        ({"rho": [0.1, 0.2]}, "one expression and one rho"),
+        ({"face": "find"}, "face must be 'crop' or 'detect'; got 'find'"),
+        ({"image": picture(100, 64)}, "must be square; got 100 x 64 pixels.*face='detect'"),
+        ({"image": picture(8, 8)}, "only 8 x 8 pixels"),
+        ({"image": np.zeros((64, 64, 2), np.uint8)}, r"\(64, 64, 2\)"),
+    ],
+)
+def test_bad_input_gets_a_sentence(changes, sentence):
+    arguments = {"image": picture(64, 64), "expression": "fear", "model": Brighter()} | changes
+    with pytest.raises(ValueError, match=sentence):
+        edit(**arguments)
+
+
+def test_a_picture_of_another_type_gets_a_sentence():
+    with pytest.raises(TypeError, match="Expected a PIL image, a uint8 array or a path; got list"):
+        edit([1, 2], "fear", model=Brighter())
+    with pytest.raises(TypeError, match="must be of uint8"):
+        edit(np.zeros((64, 64, 3)), "fear", model=Brighter())
+    with pytest.raises(FileNotFoundError, match="no file"):
+        edit("nowhere.png", "fear", model=Brighter())
+
+
+@pytest.mark.parametrize("steps", [1, 2.5])
+def test_a_sweep_of_fewer_than_two_pictures_is_refused(steps):
+    with pytest.raises(ValueError, match="steps must be a whole number, 2 or more"):
+        sweep(picture(64, 64), "fear", steps, Brighter())
+
+
+# -------------------------------------------------------------------------------------- models
+
+
+class Noise(Faces):
+    size = 32
+
+    def __init__(self):
+        self.expression = torch.arange(16) % 8
+        self.rho = (self.expression > 0).float()
+        self.identity = torch.arange(16)
+        self.images = torch.randint(256, (16, 3, 32, 32)).byte()
+
+    def pixels(self, indices):
+        return self.images[indices]
+
+
+def test_a_run_is_loaded_as_the_trainers_averaged_generator(tmp_path):
+    trainer = mg.Trainer(mg.Config.profile("smoke"), Noise(), tmp_path).fit(steps=2)
+    x, z = torch.rand(2, 3, 32, 32), mg.encode(["fear", "anger"])
+    for source in (tmp_path, tmp_path / "checkpoint.pt"):
+        model = load_model(source)
+        assert torch.equal(model(x, z), trainer.model(x, z))
+        assert not model.training
+
+
+def test_a_model_that_does_not_exist_is_refused():
+    with pytest.raises(FileNotFoundError, match="There is no model 'mmagan-9999'"):
+        load_model("mmagan-9999")
+
+
+def test_the_default_model_ships_and_visibly_edits():
+    if DEFAULT_MODEL not in checkpoints.pretrained_models():
+        pytest.skip(f"{DEFAULT_MODEL} does not ship yet")
+    face = to_pil(2 * mg.faces.render(1_000_001, "neutral", 0.0, size=64) - 1)[0]
+    change = np.asarray(edit(face, "surprise")).astype(int) - np.asarray(face)
+    assert np.abs(change).max() > 40
+    assert editing.default_model() is editing.default_model()

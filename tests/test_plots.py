@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from mmagan_lite import plots
+from mmagan_lite.attention import Attention
+from mmagan_lite.training import COLUMNS
+
+
+def flat(level, size=(12, 10)):
+    return Image.new("RGB", size, (level, level, level))
+
+
+def drawn(figure):
+    """Really render it, as a notebook does."""
+    figure.canvas.draw()
+    assert plt.get_fignums() == []  # or the notebook would show it twice
+    return figure
+
+
+def rows(steps=100, warmup=50):
+    warm = [{"step": s, "seconds": 1, "critic_cls": 2.0} for s in range(-warmup + 1, 1)]
+    terms = {name: 0.5 for name in COLUMNS[2:] if name not in ("critic_gp", "critic_r1")}
+    return warm + [{**terms, "step": s, "seconds": 1} for s in range(1, steps + 1)]
+
+
+def test_a_grid_shows_each_picture_in_its_place_under_its_labels():
+    images = [[flat(10), flat(20), flat(30)], [flat(40), flat(50), flat(60)]]
+    figure = drawn(plots.grid(images, ["a", "b"], ["x", "y", "z"]))
+    levels = [axis.images[0].get_array()[0, 0, 0] for axis in figure.axes]
+    assert levels == [10, 20, 30, 40, 50, 60]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["a", "", "", "b", "", ""]
+    assert [axis.get_title() for axis in figure.axes] == ["x", "y", "z", "", "", ""]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 9, 20])
+def test_a_grid_is_never_wider_than_a_notebook(columns):
+    figure = drawn(plots.grid([[flat(0)] * columns], ["row"]))
+    assert figure.get_figwidth() <= plots.WIDTH + 0.5
+
+
+def test_uneven_rows_and_wrong_numbers_of_labels_are_refused():
+    with pytest.raises(ValueError, match="same length"):
+        plots.grid([[flat(0)], [flat(0), flat(0)]])
+    with pytest.raises(ValueError, match="at least one row"):
+        plots.grid([])
+    with pytest.raises(ValueError, match="one label for each column: 1, not 2"):
+        plots.grid([[flat(0)]], column_labels=["a", "b"])
+
+
+def test_a_strip_tells_rho():
+    figure = drawn(plots.strip([flat(0)] * 5, "fear"))
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["ρ = 0.00", "ρ = 0.25", "ρ = 0.50", "ρ = 0.75", "ρ = 1.00"]
+    assert figure.axes[0].get_ylabel() == "fear"
+
+
+def test_every_column_of_the_trainers_history_has_a_curve():
+    shown = {column for panel in plots.PANELS.values() for column in panel}
+    assert shown == set(COLUMNS) - {"step", "seconds"}
+    figure = drawn(plots.history(rows()))
+    curves = {a.get_title(): [t.get_text() for t in a.get_legend().texts] for a in figure.axes}
+    assert curves["Critic's class accuracy"] == ["real, own class", "generated, target"]
+    assert curves["Critic, equation (8)"] == ["adversarial (1)", "classes (3)", "fake class"]
+
+
+def test_a_history_may_be_a_table_or_hold_the_warm_up_alone():
+    from_rows, from_table = plots.history(rows()), plots.history(pd.DataFrame(rows()))
+    for first, second in zip(from_rows.axes, from_table.axes, strict=True):
+        for line, other in zip(first.lines, second.lines, strict=True):
+            assert np.array_equal(line.get_ydata(), other.get_ydata())
+    drawn(plots.history(rows(steps=0)))
+    drawn(plots.history(rows(steps=1, warmup=0)))
+    with pytest.raises(ValueError, match="history is empty"):
+        plots.history([])
+
+
+def test_the_thick_curve_is_the_running_mean_of_the_thin_one():
+    history = [{"step": s, "gap": float(s % 2)} for s in range(1, 201)]  # 0, 1, 0, 1, ...
+    gap = next(axis for axis in plots.history(history).axes if "gap" in axis.get_title())
+    thin, thick = (line.get_ydata() for line in gap.lines)
+    assert set(thin) == {0, 1}
+    assert thick[3:] == pytest.approx(0.5)  # means of 200 / 50 = 4 steps
+
+
+def test_a_difference_is_signed_symmetric_and_in_8_bit_levels():
+    before, after = flat(100), flat(130)
+    after.putpixel((3, 7), (10, 10, 10))
+    figure = drawn(plots.difference(before, after))
+    heat = figure.axes[2].images[0]
+    assert heat.get_array()[0, 0] == 30
+    assert heat.get_array()[7, 3] == -90
+    assert heat.get_clim() == (-90, 90)
+    same = drawn(plots.difference(before, before)).axes[2].images[0]
+    assert same.get_clim() == (-1, 1)
+    with pytest.raises(ValueError, match="same size"):
+        plots.difference(before, flat(0, (5, 5)))
+
+
+def test_attention_lies_over_the_whole_picture_one_panel_a_block():
+    maps = [Attention(torch.rand(2, 8), torch.full((2, 1, 3, 3), v)) for v in (0.2, 0.7)]
+    figure = drawn(plots.attention(flat(90), maps))
+    assert [a.get_title() for a in figure.axes[:3]] == ["input", "block 1", "block 2"]
+    grey, over = figure.axes[1].images
+    assert tuple(over.get_extent()) == tuple(grey.get_extent())
+    assert over.get_clim() == pytest.approx((0.2, 0.7))
+    with pytest.raises(ValueError, match="no attention map"):
+        plots.attention(flat(90), [])
