@@ -49,7 +49,7 @@ $(BIN)/python:
 			exit 1; \
 		fi; \
 	done; \
-	echo "Python 3.11 or later is needed; found $$(python3 --version 2>&1)." \
+	echo "Python 3.11 or later is needed; found $$($(or $(PYTHON),python3) --version 2>&1)." \
 		"Install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; \
 	exit 1
 
