@@ -68,8 +68,9 @@ def test_faces_become_a_sheet(tmp_path):
 
 
 def test_faces_become_a_folder_of_the_rendered_pixels(tmp_path):
-    options = "--count 2 --seed 5 --expression anger --rho 0.4 --size 32 --out".split()
-    assert main(["faces", *options, str(tmp_path / "some")]) == 0
+    options = {"count": 2, "seed": 5, "expression": "anger", "rho": 0.4, "size": 32}
+    given = [f"--{name}={value}" for name, value in options.items()]
+    assert main(["faces", *given, "--out", str(tmp_path / "some")]) == 0
     names = sorted(path.name for path in (tmp_path / "some").iterdir())
     assert names == ["000005_anger.png", "000006_anger.png"]
     written = np.asarray(Image.open(tmp_path / "some" / names[1]))

@@ -223,7 +223,7 @@ def test_a_judge_reads_any_power_of_two():
 
 def test_a_missing_judge_is_named(drawn, monkeypatch):
     monkeypatch.setattr(evaluation, "pretrained_models", dict)
-    with pytest.raises(ValueError, match="No judge for faces of 32 pixels.*train_judge"):
+    with pytest.raises(ValueError, match=r"No judge for faces of 32 pixels.*train_judge"):
         evaluate(lambda x, z: x, drawn)
 
 
