@@ -1,0 +1,301 @@
+"""Interactive panels for notebooks, each with a picture of itself for pages without a kernel."""
+
+import asyncio
+import base64
+import functools
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mmagan_lite import detection, editing, faces
+from mmagan_lite.data import FIRST_IDENTITY
+from mmagan_lite.editing import Picture
+from mmagan_lite.expressions import EXPRESSIONS
+from mmagan_lite.generator import Generator
+
+STEPS = 11  # positions of the slider: ρ = 0, 0.1, ..., 1
+TILE, THUMBNAIL, GAP, CAPTION = 256, 122, 10, 22  # pixels
+RANGE = 64  # 8-bit levels at which the picture of the difference is fully red or blue
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def explore(
+    model: Generator | None = None,
+    identity: int = FIRST_IDENTITY["test"] + 7,
+    photo: Picture | None = None,
+) -> "ExpressionExplorer":
+    """A panel to edit a face with buttons and a slider.
+
+    Parameters
+    ----------
+    model : Generator, optional
+        Default: the one that comes with the package.
+    identity : int
+        Which drawn person to start with; see `mmagan_lite.faces.render`.
+    photo : PIL image, uint8 array, or path, optional
+        A photograph with one face, to edit instead of drawn people.
+
+    Returns
+    -------
+    ExpressionExplorer
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        As for `mmagan_lite.edit`, if there is no such photograph, model, or face in it.
+
+    Examples
+    --------
+    >>> panel = explore()
+    >>> panel.expression.value, panel.rho.value = "surprise", 0.8
+    >>> panel.picture().save("surprised.png")
+    """
+    return ExpressionExplorer(model, identity, photo)
+
+
+class ExpressionExplorer(ipywidgets.VBox):
+    """The panel of `explore`.
+
+    All strengths of an expression are computed at once, so that moving the slider only looks
+    pictures up.
+
+    Attributes
+    ----------
+    expression : ipywidgets.ToggleButtons
+        The target expression; its `value` is a name in `EXPRESSIONS`.
+    rho : ipywidgets.FloatSlider
+        The strength ρ.
+    identity : ipywidgets.IntSlider
+        The drawn person; hidden for a photograph.
+    """
+
+    def __init__(
+        self,
+        model: Generator | None = None,
+        identity: int = FIRST_IDENTITY["test"] + 7,
+        photo: Picture | None = None,
+    ) -> None:
+        self.model = model or editing.default_model()
+        self.photo = None if photo is None else _face(photo)
+        # What was computed for a face is kept: 8 expressions of 2 faces, all strengths.
+        self.edits = functools.lru_cache(2 * len(EXPRESSIONS))(self._edits)
+        self.truths = functools.lru_cache(2 * len(EXPRESSIONS))(self._truths)
+
+        self.expression = ipywidgets.ToggleButtons(
+            options=EXPRESSIONS,
+            value="happiness",
+            description="Expression",
+            style={"button_width": "6.5em"},
+        )
+        self.rho = ipywidgets.FloatSlider(
+            1.0,
+            min=0,
+            max=1,
+            step=1 / (STEPS - 1),
+            readout_format=".1f",
+            description="Strength ρ",
+        )
+        hundred = identity - identity % 100
+        self.identity = ipywidgets.IntSlider(
+            identity,
+            min=hundred,
+            max=hundred + 99,
+            continuous_update=False,
+            readout_format="d",
+            description="Person",
+        )
+        self.next_person = ipywidgets.Button(description="Next person", icon="arrow-right")
+        self.next_person.on_click(self._next)
+        self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.facts = ipywidgets.Label()
+        person = ipywidgets.HBox([self.identity, self.next_person])
+        person.layout.display = None if photo is None else "none"
+
+        redraw = Debounced(self.redraw)
+        for control in (self.expression, self.rho, self.identity):
+            control.observe(lambda change: redraw(), "value")
+        self.redraw()
+        super().__init__([person, self.expression, self.rho, self.image, self.facts])
+
+    def redraw(self) -> None:
+        """Show what the controls say."""
+        self.image.value = _png(self.picture(), compress_level=1)
+        self.facts.value = self.describe()
+
+    def picture(self) -> Image.Image:
+        """What the panel shows, as one picture.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Input, output, for drawn faces the exact answer, and the difference between output
+            and input; below them all eight expressions at the slider's strength.
+        """
+        before, after, truth = self._current()
+        tiles = {"input": before, f"output: {self._wanted()}": after}
+        if truth is not None:
+            tiles["exact answer"] = truth
+        tiles[f"output − input, ±{RANGE} levels"] = _difference(before, after)
+        step = self._step()
+        eight = {name: self.edits(self._face(), name)[step] for name in EXPRESSIONS}
+        return _stack([_row(tiles, TILE), _row(eight, THUMBNAIL)])
+
+    def describe(self) -> str:
+        """One sentence about the picture: who, what, and how much changed where."""
+        before, after, truth = self._current()
+        change = np.abs(_levels(after) - _levels(before)).mean(-1)  # (H, W)
+        text = f"{self._name()}, {self._wanted()}: mean change {change.mean():.1f} of 255 levels"
+        inside = (_levels(truth or before) != _levels(before)).any(-1)  # (H, W)
+        if inside.any():
+            share = change[inside].sum() / change.sum()
+            text += f", {share:.0%} of it where the exact answer changes"
+        return text
+
+    def _edits(self, face: int | None, expression: str) -> list[Image.Image]:
+        """The model's pictures at all strengths."""
+        return editing.sweep(self._input(face), expression, STEPS, self.model)
+
+    def _truths(self, face: int | None, expression: str) -> list[Image.Image] | None:
+        """The exact answers at all strengths; None for a photograph."""
+        if face is None:
+            return None
+        strengths = [i / (STEPS - 1) for i in range(STEPS)]
+        size = editing.image_size(self.model)
+        return editing.to_pil(2 * faces.render(face, expression, strengths, size=size) - 1)
+
+    def _input(self, face: int | None) -> Image.Image:
+        if face is None:
+            return self.photo
+        return self.truths(face, "neutral")[0]
+
+    def _current(self) -> tuple[Image.Image, Image.Image, Image.Image | None]:
+        """Input, output and exact answer (or None) for what the controls say."""
+        face, expression, step = self._face(), self.expression.value, self._step()
+        truths = self.truths(face, expression)
+        after = self.edits(face, expression)[step]
+        return self._input(face), after, truths and truths[step]
+
+    def _face(self) -> int | None:
+        """The drawn person, or None for the photograph."""
+        return self.identity.value if self.photo is None else None
+
+    def _step(self) -> int:
+        return round(self.rho.value * (STEPS - 1))
+
+    def _name(self) -> str:
+        return "photograph" if self.photo else f"person {self.identity.value}"
+
+    def _wanted(self) -> str:
+        return f"{self.expression.value}, ρ = {self._step() / (STEPS - 1):.1f}"
+
+    def _next(self, button: ipywidgets.Button) -> None:
+        last = self.identity.value == self.identity.max
+        self.identity.value = self.identity.min if last else self.identity.value + 1
+
+    def __repr__(self) -> str:
+        return f"ExpressionExplorer: {self.describe()}"
+
+    # ipywidgets 7 shows itself by this method, and then there is no picture; 8 has none.
+    _ipython_display_ = None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The live panel, and its picture and text for pages that have no kernel."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        picture = base64.b64encode(_png(self.picture().quantize(256), optimize=True)).decode()
+        return {WIDGET_VIEW: view, "image/png": picture, "text/plain": repr(self)}
+
+
+class Debounced:
+    """A function that is called once for many requests in quick succession.
+
+    It runs a moment after the first of them, so that it sees the controls as the last one left
+    them and a slider cannot ask for pictures faster than they are drawn. Outside a running
+    event loop, as in a script, it runs at once.
+
+    Parameters
+    ----------
+    function : callable
+        Takes no arguments.
+    seconds : float
+        How long a moment is.
+    """
+
+    def __init__(self, function: Callable[[], Any], seconds: float = 0.03) -> None:
+        self.function, self.seconds, self.waiting = function, seconds, False
+
+    def __call__(self) -> None:
+        """Ask for a call."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._run()
+            return
+        if not self.waiting:
+            self.waiting = True
+            loop.call_later(self.seconds, self._run)
+
+    def _run(self) -> None:
+        self.waiting = False
+        self.function()
+
+
+def _face(photo: Picture) -> Image.Image:
+    """The one face of a photograph, upright."""
+    photo = detection.load_image(photo)
+    crop, _ = detection.align(photo, detection.find_face(photo), TILE)
+    return crop
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    """Pixels as numbers: (H, W, 3), 0 to 255."""
+    return np.asarray(image, dtype=np.float32)
+
+
+def _difference(before: Image.Image, after: Image.Image) -> Image.Image:
+    """White where nothing changed, red where it became brighter, blue where darker."""
+    change = (_levels(after) - _levels(before)).mean(-1, keepdims=True) / RANGE  # (H, W, 1)
+    red, blue = np.clip([change, -change], 0, 1)
+    colours = 1 - np.concatenate([blue, red + blue, red], -1)  # (H, W, 3)
+    return Image.fromarray((colours.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _row(pictures: dict[str, Image.Image], side: int) -> Image.Image:
+    """Pictures side by side, scaled to squares, each below its caption."""
+    row = Image.new("RGB", ((side + GAP) * len(pictures) - GAP, side + CAPTION), "white")
+    draw, font = ImageDraw.Draw(row), _font()
+    for number, (caption, picture) in enumerate(pictures.items()):
+        left = number * (side + GAP)
+        draw.text((left, 2), caption, "black", font)
+        row.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (left, CAPTION))
+    return row
+
+
+def _stack(rows: Sequence[Image.Image]) -> Image.Image:
+    """Rows below each other, with a margin that keeps them readable on a dark page."""
+    width = max(row.width for row in rows) + 2 * GAP
+    stack = Image.new("RGB", (width, sum(row.height + GAP for row in rows) + GAP), "white")
+    top = GAP
+    for row in rows:
+        stack.paste(row, (GAP, top))
+        top += row.height + GAP
+    return stack
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """A font that has ρ, from Matplotlib's files; Pillow's own has no Greek."""
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 13
+    )
+
+
+def _png(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
