@@ -92,7 +92,7 @@ def test_averages_of_a_table_worked_by_hand():
     rows = [  # expression, read, rho, rho_read, error, error_input
         ("fear", "fear", 0.8, 0.5, 1.0, 4.0),
         ("fear", "anger", 0.6, 0.7, 2.0, 2.0),
-        ("fear", "anger", 0.5, 0.5, 1.0, 1.0),
+        ("fear", "fear", 0.5, 0.5, 1.0, 1.0),
         ("neutral", "neutral", 0.0, 0.2, 0.0, 1.0),
     ]
     names = ["expression", "read", "rho", "rho_read", "error", "error_input"]
@@ -100,7 +100,7 @@ def test_averages_of_a_table_worked_by_hand():
         model="m", psnr_input=30.0, psnr_truth=[20.0, 30.0, 40.0, 50.0], change_outside=[1, 1, 3, 3]
     )
     row = summarise(faces, []).loc["m"]
-    assert row["accuracy"] == 2 / 4
+    assert row["accuracy"] == 3 / 4
     assert row["accuracy_strong"] == 1 / 2
     assert row["accuracy_neutral"] == 1
     assert row["rho_error"] == pytest.approx((0.3 + 0.1 + 0.0 + 0.2) / 4)
