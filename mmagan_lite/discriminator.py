@@ -1,4 +1,4 @@
-"""The discriminator, or critic: is it real, which expression, and how strong?"""
+"""The discriminator, or critic, says whether a face is real, which expression, how strong."""
 
 import math
 from itertools import pairwise
