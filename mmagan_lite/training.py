@@ -28,7 +28,7 @@ from mmagan_lite import checkpoints, losses
 from mmagan_lite.config import Config
 from mmagan_lite.data import Faces, batch_indices, check, write_atomically
 from mmagan_lite.discriminator import Discriminator
-from mmagan_lite.expressions import N, encode
+from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
 
 CRITIC_TERMS = ("adv", "cls", "info", "fake", "gp", "r1")
@@ -114,6 +114,7 @@ class Trainer:
                 f"another folder."
             )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.expressions = data.expression.unique().to(self.device)  # not every set has all eight
         self.random = torch.Generator(self.device)
         with torch.random.fork_rng(devices=[]):  # leave the caller's random numbers alone
             torch.manual_seed(config.seed)
@@ -315,8 +316,11 @@ class Trainer:
         return batch["image"], own, z.masked_fill(rho.isnan()[:, None], math.nan)
 
     def _targets(self, count: int) -> tuple[Tensor, Tensor]:
-        """Random targets: classes uniform, rho uniform in [0.2, 1] but 0 for neutral."""
-        target = torch.randint(N, (count,), generator=self.random, device=self.device)
+        """Random targets: expressions of the data, uniform; rho in [0.2, 1], 0 for neutral."""
+        drawn = torch.randint(
+            len(self.expressions), (count,), generator=self.random, device=self.device
+        )
+        target = self.expressions[drawn]
         rho = 0.2 + 0.8 * torch.rand(count, generator=self.random, device=self.device)
         return target, rho.masked_fill(target == 0, 0)
 
@@ -360,7 +364,7 @@ class Trainer:
 
     @torch.no_grad()
     def sample_grid(self, rho: float = 1.0) -> np.ndarray:
-        """Sample faces (rows) and the averaged generator's eight expressions of each.
+        """Sample faces (rows) and the averaged generator's edits to each expression.
 
         Returns
         -------
@@ -369,11 +373,11 @@ class Trainer:
         """
         x = self.samples  # (4, 3, H, W)
         columns = [x]
-        for label in range(N):
-            z = encode([label] * len(x), rho).to(self.device)
+        for label in self.expressions:
+            z = encode(label.expand(len(x)), rho).to(self.device)
             columns.append(self.model(x, z))
         faces = torch.stack(columns, 1).flatten(0, 1)  # (4 * 9, 3, H, W)
-        grid = make_grid(faces.clamp(-1, 1), nrow=N + 1, padding=1)
+        grid = make_grid(faces.clamp(-1, 1), nrow=len(columns), padding=1)
         return grid.add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
     def save(self) -> None:

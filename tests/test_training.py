@@ -126,6 +126,16 @@ def test_reals_of_unknown_intensity_train_classes_but_not_coordinates():
     assert all(math.isfinite(value) for row in trainer.history for value in row.values())
 
 
+def test_targets_are_expressions_of_the_data():
+    data = Patterns()
+    data.expression = torch.where(data.expression > 3, 6, 2)  # two of the eight
+    trainer = Trainer(smoke(), data)
+    target, rho = trainer._targets(400)
+    assert target.unique(return_counts=True)[0].tolist() == [2, 6]
+    assert 0.4 < (target == 6).float().mean() < 0.6
+    assert rho.min() >= 0.2
+
+
 def test_the_critic_learns_to_read_what_is_plain_to_see():
     config = smoke(
         warmup_steps=50, warmup_batch_size=32, critic_width=16, augment=0.5, lr_critic=1e-3
