@@ -58,5 +58,5 @@ def test_bad_values_get_one_sentence(changes, sentence):
 
 
 def test_an_unknown_profile_names_the_nearest():
-    with pytest.raises(ValueError, match="Unknown profile 'laptob'.*mean 'laptop'"):
+    with pytest.raises(ValueError, match=r"Unknown profile 'laptob'.*mean 'laptop'"):
         Config.profile("laptob")

@@ -23,8 +23,9 @@ def test_neutral_and_zero_intensity_are_the_same_point():
 
 
 @pytest.mark.parametrize(
-    "batch", [["happiness", "neutral", "fear"], [1, 0, 4], torch.tensor([1, 0, 4]), np.array([1, 0, 4])]
-)  # fmt: skip
+    "batch",
+    [["happiness", "neutral", "fear"], [1, 0, 4], torch.tensor([1, 0, 4]), np.array([1, 0, 4])],
+)
 def test_batches_of_names_labels_and_tensors_agree(batch):
     z = encode(batch, torch.tensor([0.25, 0.5, 1.0]))
     expected = torch.zeros(3, 8)
@@ -35,13 +36,15 @@ def test_batches_of_names_labels_and_tensors_agree(batch):
 def test_one_expression_at_many_intensities():
     z = encode("surprise", torch.tensor([0.0, 1.0]))
     assert z.shape == (2, 8)
-    assert z[1, 3] == 1 and z.sum() == 1
+    assert z[1, 3] == 1
+    assert z.sum() == 1
 
 
 def test_decode_inverts_encode():
     label, rho = torch.tensor([0, 3, 7, 5]), torch.tensor([0.0, 0.3, 1.0, 0.2])
     found, strength = decode(encode(label, rho))
-    assert torch.equal(found, label) and torch.equal(strength, rho)
+    assert torch.equal(found, label)
+    assert torch.equal(strength, rho)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,11 @@ def light_skin(p: Person, n: Nuisance, plane: Plane, height: Tensor, albedo: Ten
 
 
 def hair_shape(p: Person, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
-    """Signed distances to the hair's outline and to the opening that the face looks through,
-    and the strands' texture; all (B, H, W)."""
+    """Where hair is, three times (B, H, W).
+
+    Signed distances to its outline and to the opening that the face looks through, and the
+    texture of its strands.
+    """
     x, y = plane.x, plane.y
     style = p.style
     curly, long, bob = (style == 6).float(), (style == 5).float(), (style == 4).float()
@@ -54,8 +57,10 @@ def hair_shape(p: Person, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
     strands = flow + (curls - flow) * curly
 
     end = 0.10 + 0.45 * bob + 2.0 * long + 0.12 * curly - 0.06 * cropped
-    top = (1 - ((x / (p.half_width + growth)).abs().pow(2.3)
-                + ((y - 0.02).clamp(max=0) / (1.02 + growth)).abs().pow(2.3)).pow(1 / 2.3))
+    top = 1 - (
+        (x / (p.half_width + growth)).abs().pow(2.3)
+        + ((y - 0.02).clamp(max=0) / (1.02 + growth)).abs().pow(2.3)
+    ).pow(1 / 2.3)
     ends = end - y + 0.05 * flow + 0.10 * curly * curls
     body = torch.minimum(top * 0.75, ends)
     body = body + (0.035 * curly + 0.006) * strands
@@ -112,7 +117,8 @@ def paint_glasses(image: Tensor, p: Person, plane: Plane) -> Tensor:
     across, down = (x.abs() - cx).abs() / 0.205, (y - cy).abs() / 0.150
     rim = 1 - (across.pow(3.2) + down.pow(3.2) + 1e-6).pow(1 / 3.2)
     frame = band(0.012 - (rim * 0.17).abs(), 0.018)
-    bridge = band(0.010 - (y - cy + 0.035 - 0.4 * x.square()).abs(), 0.018) * band(0.10 - x.abs(), 0.02)
+    bridge = band(0.010 - (y - cy + 0.035 - 0.4 * x.square()).abs(), 0.018)
+    bridge = bridge * band(0.10 - x.abs(), 0.02)
     temple = band(0.012 - (y - cy + 0.03).abs(), 0.018) * band(x.abs() - cx - 0.2, 0.02)
     temple = temple * band(p.half_width - x.abs(), 0.04)
     metal = p.hair * 0.25 + 0.05
@@ -132,8 +138,14 @@ def compose(p: Person, n: Nuisance, a: Units, size: int) -> Tensor:
 
     albedo = materials.skin(p, plane, a)
     albedo = over(albedo, p.lips, 0.85 * materials.lip_cover(m, plane.fy))
-    nostril = bump(plane.nx.abs(), plane.ny, 0.5 * p.nose_width, p.nose_length + 0.068
-                   - 0.03 * a["9"], 0.036 + 0.012 * a["38"], 0.026)
+    nostril = bump(
+        plane.nx.abs(),
+        plane.ny,
+        0.5 * p.nose_width,
+        p.nose_length + 0.068 - 0.03 * a["9"],
+        0.036 + 0.012 * a["38"],
+        0.026,
+    )
     albedo = albedo * (1 - 0.72 * nostril)[:, None]
     shadow = smoothstep(opening, 0.13, 0.0) * (p.style > 0).float()
     albedo = albedo * (1 - 0.28 * shadow)[:, None]

@@ -1,5 +1,7 @@
-"""Where things are: from pixels to face coordinates, and the curves of brows, lids and lips as
-functions of person and action units."""
+"""Where things are: coordinates of the face, and the curves of brows, lids and lips.
+
+The curves are functions of the person and the action units.
+"""
 
 from dataclasses import dataclass
 
@@ -89,7 +91,8 @@ def brow(p: Person, a: Units, x: Tensor, side: str) -> Brow:
     middle = middle + 0.03 * a["9"] + 0.02 * a["7"]
     outer = base + 0.035 - 0.075 * outer_lift + 0.018 * a["1"] + 0.004 * knit
     curve = inner * (1 - t) * (1 - 2 * t) + 4 * middle * t * (1 - t) + outer * t * (2 * t - 1)
-    thick = p.brow_thick * (1 - 0.62 * smoothstep(t, 0.35, 1.05)) * (0.75 + 0.25 * (4 * t).clamp(0, 1))
+    thick = p.brow_thick * (1 - 0.62 * smoothstep(t, 0.35, 1.05))
+    thick = thick * (0.75 + 0.25 * (4 * t).clamp(0, 1))
     return Brow(t, curve, thick)
 
 

@@ -111,8 +111,9 @@ def paint_mouth(image: Tensor, p: Person, plane: Plane, m: Mouth, a: Units) -> T
     inner = over(inner, colour(0.70, 0.27, 0.27, like=image), (1.5 * tongue).clamp(max=1))
     smile = 0.5 * (a["12L"] + a["12R"])
     raised = 0.5 * (a["10L"] + a["10R"])
-    shown = (0.065 * smile + 0.045 * raised + 0.04 * a["20"] + 0.016 * a["27"]) * a["25"].clamp(max=1)
-    shown = shown + 0.045 * raised * (1 - a["25"].clamp(max=1))
+    part = a["25"].clamp(max=1)
+    shown = (0.065 * smile + 0.045 * raised + 0.04 * a["20"] + 0.016 * a["27"]) * part
+    shown = shown + 0.045 * raised * (1 - part)
     ivory = colour(0.95, 0.93, 0.88, like=image) * (1 - 0.45 * edge.pow(2.5))[:, None]
     upper_teeth = band(m.inner_upper + shown - y, 0.016) * (shown / 0.012).clamp(0, 1)
     inner = over(inner, ivory, upper_teeth)

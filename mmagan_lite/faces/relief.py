@@ -96,9 +96,7 @@ def _eye_folds(p: Person, x: Tensor, y: Tensor, a: Units, sign: int, old: Tensor
     bag = ridge(x, y, ex - sign * 0.12, ey + 0.085, ex + sign * 0.13, ey + 0.075, 0.032)
     depth = (0.006 * old + 0.014 * a["6"] + 0.006 * a["7"]) * bag
     for k in (-1, 0, 1):
-        fan = ridge(
-            x, y, ex + sign * 0.175, ey + 0.02 * k, ex + sign * 0.29, ey + 0.065 * k, 0.022
-        )
+        fan = ridge(x, y, ex + sign * 0.175, ey + 0.02 * k, ex + sign * 0.29, ey + 0.065 * k, 0.022)
         depth = depth + (0.003 * old + 0.010 * a["6"]) * fan
     return depth
 
@@ -124,6 +122,4 @@ def _chin(plane: Plane, a: Units) -> Tensor:
 
 def height_field(p: Person, plane: Plane, a: Units, m: Mouth, edge: Tensor) -> Tensor:
     """The whole relief in face units, (B, H, W)."""
-    return (
-        skull(p, plane, edge) + bones(p, plane, a) + lips(p, plane, a, m) - folds(p, plane, a, m)
-    )
+    return skull(p, plane, edge) + bones(p, plane, a) + lips(p, plane, a, m) - folds(p, plane, a, m)

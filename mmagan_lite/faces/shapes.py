@@ -1,5 +1,8 @@
-"""Soft shapes with hard limits: each is exactly zero outside its reach, so that what an action
-unit moves stays where it is and the rest of the picture does not change by a single bit."""
+"""Soft shapes with hard limits: each is exactly zero outside its reach.
+
+What an action unit moves therefore stays where it is, and the rest of the picture does not change
+by a single bit.
+"""
 
 import torch
 import torch.nn.functional as F
