@@ -124,7 +124,7 @@ def _changes(crop: Image.Image, z: Tensor, model: Generator) -> Tensor:
     x = to_tensor([crop]).to(device)  # (1, 3, H, W)
     x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
     x = x.expand(len(z), -1, -1, -1)  # (K, 3, size, size)
-    return (model(x, z.to(device)).clamp(-1, 1) - x).cpu()
+    return (model(x, z.to(device)) - x).cpu()
 
 
 def _add(photo: Image.Image, change: Tensor) -> Image.Image:

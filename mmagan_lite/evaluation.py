@@ -382,7 +382,7 @@ def exact(data: ProceduralFaces, indices: Tensor, z: Tensor) -> Tensor:
     image = renderer.render(
         data.identity[indices], expression, rho, data.nuisance[indices], data.size, data.variety
     )
-    return image.mul(255).round().div(127.5).sub(1).to(z.device)  # as Faces.batch does
+    return image.mul(2).sub(1).to(z.device)
 
 
 def edited(model: Editor, x: Tensor, z: Tensor) -> Tensor:
