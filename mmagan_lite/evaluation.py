@@ -81,7 +81,7 @@ def _conv(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...
 
 def train_judge(
     data: Faces,
-    steps: int = 2_000,
+    steps: int = 6_000,
     seed: int = 0,
     batch_size: int = 32,
     lr: float = 3e-3,
