@@ -1,9 +1,11 @@
-"""Interactive panels for notebooks, each with a picture of itself for pages without a kernel."""
+"""What notebooks show: panels with a picture of themselves, and the package's own source."""
 
 import asyncio
 import base64
 import functools
+import inspect
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import ipywidgets
 import matplotlib
 import numpy as np
+from IPython.display import Code
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagan_lite import detection, editing, faces
@@ -23,6 +26,21 @@ STEPS = 11  # positions of the slider: ρ = 0, 0.1, ..., 1
 TILE, THUMBNAIL, GAP, CAPTION = 256, 122, 10, 22  # pixels
 RANGE = 64  # 8-bit levels at which the picture of the difference is fully red or blue
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def source(*things: Any) -> Code:
+    """The source of functions or classes as it is now, in colours.
+
+    Parameters
+    ----------
+    *things : function, method or class
+
+    Returns
+    -------
+    IPython.display.Code
+    """
+    texts = [textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things]
+    return Code("\n\n\n".join(texts), language="python")
 
 
 def explore(
@@ -152,7 +170,7 @@ class ExpressionExplorer(ipywidgets.VBox):
         change = np.abs(_levels(after) - _levels(before)).mean(-1)  # (H, W)
         text = f"{self._name()}, {self._wanted()}: mean change {change.mean():.1f} of 255 levels"
         inside = (_levels(truth or before) != _levels(before)).any(-1)  # (H, W)
-        if inside.any():
+        if inside.any() and change.any():
             share = change[inside].sum() / change.sum()
             text += f", {share:.0%} of it where the exact answer changes"
         return text
