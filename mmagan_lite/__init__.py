@@ -5,13 +5,13 @@
 >>> mg.edit("photo.jpg", "surprise", rho=0.8, model=model)
 """
 
-from . import evaluation, faces, losses
+from . import evaluation, faces, losses, plots
 from .attention import MMARM, Attention, ChannelAttention, SpatialAttention
 from .checkpoints import load_pretrained, pretrained_models
 from .config import Config
 from .data import PreparedFaces, ProceduralFaces
 from .discriminator import Discriminator
-from .editing import edit, sweep
+from .editing import edit, load_model, sweep
 from .expressions import EXPRESSIONS, decode, encode
 from .generator import Generator
 from .training import Trainer
@@ -33,8 +33,10 @@ __all__ = [
     "encode",
     "evaluation",
     "faces",
+    "load_model",
     "load_pretrained",
     "losses",
+    "plots",
     "pretrained_models",
     "sweep",
 ]

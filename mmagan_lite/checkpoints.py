@@ -77,7 +77,7 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
         raise ValueError(
             f"{path} is damaged or cut short; give a complete checkpoint.pt that a Trainer wrote."
         ) from error
-    if not isinstance(contents, dict) or "config" not in contents:
+    if not isinstance(contents, dict) or not {"config", "progress", "average"} <= contents.keys():
         raise ValueError(f"{path} is no checkpoint of a run; give one that a Trainer wrote.")
     if config is not None and config.to_dict() != contents["config"]:
         ours, theirs = config.to_dict(), contents["config"]

@@ -155,9 +155,8 @@ def to_pil(images: Tensor) -> list[Image.Image]:
 
 
 def image_size(model: Generator) -> int:
-    """The side in pixels of the images that a generator was trained on; 64 if it says none."""
-    config = getattr(model, "config", None)
-    return config.image_size if config else 64
+    """The side in pixels of the images that a generator was trained on."""
+    return model.config.image_size
 
 
 @functools.cache

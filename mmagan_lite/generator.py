@@ -59,8 +59,8 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.config = config
         width, stem_norm = config.width, config.stem_norm
-        self.global_residual = config.global_residual
         self.encoder = nn.Sequential(
             nn.Conv2d(3 + N, width, 7, padding=3, bias=not stem_norm),
             instance_norm(width) if stem_norm else nn.Identity(),
@@ -77,7 +77,7 @@ class Generator(nn.Module):
         )
         if config.he_init:
             he_initialise(self)
-        if self.global_residual:  # start near the identity, so that training edits the photo
+        if config.global_residual:  # start near the identity, so that training edits the photo
             with torch.no_grad():
                 self.decoder[-1].weight.mul_(0.1)
 
@@ -120,7 +120,7 @@ class Generator(nn.Module):
             else:
                 h = block(h)
         y = torch.tanh(self.decoder(h))  # (B, 3, H, W)
-        if self.global_residual:
+        if self.config.global_residual:
             y = y + x
         return (y, attention) if return_attention else y
 

@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets
 import matplotlib
 import numpy as np
-from IPython.display import Code
+from IPython.display import Markdown
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagan_lite import detection, editing, faces
@@ -28,7 +28,7 @@ RANGE = 64  # 8-bit levels at which the picture of the difference is fully red o
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def source(*things: Any) -> Code:
+def source(*things: Any) -> Markdown:
     """The source of functions or classes as it is now, in colours.
 
     Parameters
@@ -37,10 +37,10 @@ def source(*things: Any) -> Code:
 
     Returns
     -------
-    IPython.display.Code
+    IPython.display.Markdown
     """
     texts = [textwrap.dedent(inspect.getsource(thing)).rstrip() for thing in things]
-    return Code("\n\n\n".join(texts), language="python")
+    return Markdown("```python\n" + "\n\n\n".join(texts) + "\n```")
 
 
 def explore(

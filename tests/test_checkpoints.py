@@ -17,15 +17,19 @@ from mmagan_lite.discriminator import Discriminator
 from mmagan_lite.generator import Generator
 
 SMOKE = Config.profile("smoke")
-CONTENTS = {"config": SMOKE.to_dict(), "step": 7, "weights": {"a": torch.arange(1000.0)}}
+CONTENTS = {
+    "config": SMOKE.to_dict(),
+    "progress": {"step": 7},
+    "average": {"a": torch.arange(1000.0)},
+}
 
 
 def test_what_was_saved_is_loaded(tmp_path):
     save(tmp_path / "run" / "checkpoint.pt", CONTENTS)
     found = load(tmp_path / "run" / "checkpoint.pt", SMOKE)
-    assert found["step"] == 7
+    assert found["progress"] == {"step": 7}
     assert found["config"] == SMOKE.to_dict()
-    assert torch.equal(found["weights"]["a"], CONTENTS["weights"]["a"])
+    assert torch.equal(found["average"]["a"], CONTENTS["average"]["a"])
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
@@ -64,9 +68,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, zipped):
 def test_other_things_than_checkpoints_get_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
         load(tmp_path / "checkpoint.pt")
-    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-    with pytest.raises(ValueError, match="is no checkpoint of a run"):
-        load(tmp_path / "tensor.pt")
+    for other in (torch.zeros(3), {"config": SMOKE.to_dict()}):
+        torch.save(other, tmp_path / "other.pt")
+        with pytest.raises(ValueError, match="is no checkpoint of a run"):
+            load(tmp_path / "other.pt")
 
 
 def test_another_configuration_is_refused_with_the_fields_that_differ(tmp_path):
@@ -88,7 +93,7 @@ def test_a_file_that_does_not_fit_leaves_the_previous_one(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert list(tmp_path.iterdir()) == [path]
-    assert load(path)["step"] == 7
+    assert load(path)["progress"] == {"step": 7}
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -102,9 +107,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, faili
     with monkeypatch.context() as patch:
         patch.setattr(os, failing, fail)
         with pytest.raises(OSError, match=r"Could not write .* \(No space left on device\)"):
-            save(path, {**CONTENTS, "step": 8})
+            save(path, {**CONTENTS, "progress": {"step": 8}})
     assert list(tmp_path.iterdir()) == [path]
-    assert load(path)["step"] == 7
+    assert load(path)["progress"] == {"step": 7}
 
 
 # --- weights that ship ---------------------------------------------------------------------------

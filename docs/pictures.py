@@ -1,0 +1,39 @@
+"""Draw the pictures of the README again: ``python docs/pictures.py``."""
+
+from pathlib import Path
+
+import torch
+
+import mmagan_lite as mg
+from mmagan_lite import editing, evaluation, plots
+
+HERE = Path(__file__).parent
+FIRST = 1_000_100  # people that no shipped network was trained on
+PEOPLE = 4
+
+
+def faces() -> None:
+    """Drawn people and their exact expressions."""
+    rows = []
+    for person in range(FIRST, FIRST + PEOPLE):
+        who = torch.full((len(mg.EXPRESSIONS),), person)
+        rows.append(editing.to_pil(2 * mg.faces.render(who, mg.EXPRESSIONS) - 1))
+    plots.grid(rows, column_labels=mg.EXPRESSIONS).savefig(HERE / "faces.png", dpi=110)
+
+
+def edits() -> None:
+    """The same people, neutral, and what the shipped generator makes of them."""
+    model = mg.load_pretrained(editing.DEFAULT_MODEL)
+    rows = []
+    for person in range(FIRST, FIRST + PEOPLE):
+        x = 2 * mg.faces.render(person, "neutral", size=64) - 1  # (1, 3, 64, 64)
+        z = mg.encode(mg.EXPRESSIONS[1:])  # (7, 8)
+        y = evaluation.edited(model, x.expand(len(z), -1, -1, -1), z)
+        rows.append(editing.to_pil(torch.cat([x, y])))
+    labels = ("input", *mg.EXPRESSIONS[1:])
+    plots.grid(rows, column_labels=labels).savefig(HERE / "edits.png", dpi=110)
+
+
+if __name__ == "__main__":
+    faces()
+    edits()

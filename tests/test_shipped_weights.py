@@ -1,0 +1,49 @@
+"""The weights that ship do what their manifest says, offline."""
+
+import pytest
+
+from mmagan_lite.checkpoints import WEIGHTS, load_pretrained, load_weights, pretrained_models
+from mmagan_lite.data import ProceduralFaces
+from mmagan_lite.evaluation import evaluate, load_judge, read, rho_sweep
+
+MODELS = pretrained_models()
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """The people that the manifest's figures were measured on."""
+    return ProceduralFaces("test", 512, 64)
+
+
+def test_all_of_them_fit_into_40_megabytes():
+    assert {"mmagan-64", "judge-64"} <= MODELS.keys()
+    files = {entry["file"] for entry in MODELS.values()}
+    assert files | {"manifest.json"} == {path.name for path in WEIGHTS.iterdir()}
+    assert sum((WEIGHTS / file).stat().st_size for file in files) < 40e6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_entry_says_how_it_was_made(name):
+    _, entry = load_weights(name)  # checks the sha256
+    told = {"command", "seed", "data", "images_seen", "device", "figures"}
+    assert all(entry[key] not in ("", {}) for key in told)
+
+
+def test_the_generator_reproduces_its_figures(faces):
+    measured = evaluate({"mmagan-64": load_pretrained("mmagan-64")}, faces).loc["mmagan-64"]
+    figures = MODELS["mmagan-64"]["figures"]
+    for column, tolerance in {"accuracy": 0.01, "error_removed": 0.003, "psnr_truth": 0.05}.items():
+        assert abs(measured[column] - figures[column]) <= tolerance, column
+
+
+def test_the_judge_reproduces_its_figures(faces):
+    table = read(load_judge(64), faces)
+    figures = MODELS["judge-64"]["figures"]
+    assert abs((table["read"] == table["expression"]).mean() - figures["accuracy"]) <= 0.01
+    assert abs((table["rho"] - table["rho_read"]).abs().mean() - figures["rho_error"]) <= 0.005
+
+
+def test_the_edit_grows_with_rho_at_every_step(faces):
+    sweep = rho_sweep(load_pretrained("mmagan-64"), faces, steps=5)
+    assert (sweep["rho_read"].diff().iloc[1:] > 0).all()
+    assert (sweep["change"].diff().iloc[1:] > 0).all()
