@@ -152,6 +152,7 @@ def test_counters_keep_their_type(weights):
     export(norm, "norm", config=SMOKE, kind="judge")
     state, entry = load_weights("norm")
     assert state["num_batches_tracked"] == 100_000
+    assert state["weight"].dtype == torch.float32
     assert entry["kind"] == "judge"
 
 

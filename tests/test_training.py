@@ -192,11 +192,14 @@ def test_augmentation_of_strength_0_is_nothing_and_costs_no_random_numbers():
     assert torch.equal(random.get_state(), before)
 
 
-def test_augmentation_shifts_by_at_most_two_pixels_and_each_image_by_its_own():
+def test_augmentation_shifts_by_at_most_two_whole_pixels_and_each_image_by_its_own():
     x = torch.zeros(200, 1, 16, 16)
-    x[:, :, 8, 8] = 100
-    found = augment(x, 1.0, torch.Generator().manual_seed(0)).flatten(1).argmax(1)
-    rows, columns = found // 16 - 8, found % 16 - 8
+    x[:, :, 3, 3] = x[:, :, 12, 12] = 100
+    y = augment(x, 1.0, torch.Generator().manual_seed(0))[:, 0]
+    first, second = y[:, :8, :8].flatten(1).argmax(1), y[:, 8:, 8:].flatten(1).argmax(1)
+    rows, columns = first // 8 - 3, first % 8 - 3
+    assert torch.equal(rows, second // 8 - 4)  # nothing is scaled or torn
+    assert torch.equal(columns, second % 8 - 4)
     assert set(rows.tolist()) == set(columns.tolist()) == {-2, -1, 0, 1, 2}
     assert len(set(zip(rows.tolist(), columns.tolist(), strict=True))) == 25
 
