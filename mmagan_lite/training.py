@@ -316,12 +316,18 @@ class Trainer:
         return batch["image"], own, z.masked_fill(rho.isnan()[:, None], math.nan)
 
     def _targets(self, count: int) -> tuple[Tensor, Tensor]:
-        """Random targets: expressions of the data, uniform; rho in [0.2, 1], 0 for neutral."""
+        """Random targets: expressions of the data and rho, uniform; rho below 0.2 means neutral.
+
+        Faces below 0.2 can hardly be told from neutral ones, and the way back to neutral is the
+        hardest to learn, since it starts from every expression: so it is asked for most.
+        """
         drawn = torch.randint(
             len(self.expressions), (count,), generator=self.random, device=self.device
         )
+        rho = torch.rand(count, generator=self.random, device=self.device)
         target = self.expressions[drawn]
-        rho = 0.2 + 0.8 * torch.rand(count, generator=self.random, device=self.device)
+        if 0 in self.expressions:
+            target = target.masked_fill(rho < 0.2, 0)
         return target, rho.masked_fill(target == 0, 0)
 
     def _seed(self, stage: int, step: int) -> None:

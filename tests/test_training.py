@@ -131,9 +131,18 @@ def test_targets_are_expressions_of_the_data():
     data.expression = torch.where(data.expression > 3, 6, 2)  # two of the eight
     trainer = Trainer(smoke(), data)
     target, rho = trainer._targets(400)
-    assert target.unique(return_counts=True)[0].tolist() == [2, 6]
+    assert target.unique().tolist() == [2, 6]
     assert 0.4 < (target == 6).float().mean() < 0.6
-    assert rho.min() >= 0.2
+    assert rho.min() >= 0
+
+
+def test_targets_below_a_fifth_are_neutral_where_the_data_have_neutral_faces():
+    target, rho = Trainer(smoke(), Patterns())._targets(4000)
+    assert rho[target > 0].min() >= 0.2
+    assert not rho[target == 0].any()
+    shares = target.bincount(minlength=8) / len(target)
+    assert abs(shares[0] - (1 / 8 + 7 / 8 * 0.2)) < 0.03
+    assert (shares[1:] - 0.1).abs().max() < 0.02
 
 
 def test_the_critic_learns_to_read_what_is_plain_to_see():
