@@ -31,7 +31,6 @@ def london_like(folder, people=10):
         for person in range(1, people + 1):
             square = Image.new("RGB", (40, 40), (person, 0, 0))
             square.save(folder / kind / f"{person:03}_{take}.jpg")
-            (folder / kind / f"._{person:03}_{take}.jpg").write_bytes(b"Mac OS X resource fork")
     return folder
 
 
@@ -55,6 +54,7 @@ def wild(folder):
     pair.save(folder / "Happy" / "pair.png")
     PORTRAIT.save(folder / "calm" / "calm.jpg")
     (folder / "Happy" / "Thumbs.db").write_bytes(b"not a picture")
+    (folder / "Happy" / "._pair.png").write_bytes(b"Mac OS X resource fork")
     return folder
 
 
@@ -266,9 +266,28 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_run_can_go_on(tmp_path,
         main(["london", str(source), str(out), "--no-align", "--workers", "1"])
     monkeypatch.undo()
     assert not list(out.rglob("*.partial"))
-    for split in (path for path in out.iterdir() if path.is_dir()):
-        for row in rows(out, split.name):
-            Image.open(split / row["file_name"]).load()
+    for path in out.glob("*/*.png"):
+        Image.open(path).load()
+    for path in out.glob("*/metadata.csv"):
+        assert all((path.parent / row["file_name"]).exists() for row in rows(out, path.parent.name))
+    assert prepare("london", source, out, align=False)["used"] == 20
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_note_is_told_as_such(tmp_path, monkeypatch):
+    source, out = london_like(tmp_path / "in"), tmp_path / "out"
+    add = Journal.add
+
+    def add_until_full(journal, crop, entry):
+        if len(journal.done) == 5:
+            journal.file.write('{"source": "to')
+            journal.file.flush()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(journal, crop, entry)
+
+    monkeypatch.setattr(Journal, "add", add_until_full)
+    with pytest.raises(OSError, match="No space left on device"):
+        prepare("london", source, out, align=False)
+    monkeypatch.undo()
     assert prepare("london", source, out, align=False)["used"] == 20
 
 
@@ -333,8 +352,9 @@ def test_a_wrong_option_gets_one_sentence(tmp_path, options, sentence):
 def test_real_people_come_out_upright_and_framed(tmp_path):
     for kind, take in (("neutral_front", "03"), ("smiling_front", "08")):
         (tmp_path / "in" / kind).mkdir(parents=True)
-        for person in ("001", "002", "135"):  # the last one's collar looks like a face
+        for person in ("001", "002", "135"):
             shutil.copy(LONDON / kind / f"{person}_{take}.jpg", tmp_path / "in" / kind)
+    assert len(detect(LONDON / "neutral_front" / "135_03.jpg")) == 1  # an ear looks like a face
     report = prepare("london", tmp_path / "in", tmp_path / "out", size=256, test_share=0.34)
     assert report["used"] == 6
     assert report["people"] == {"test": 1, "train": 2}
