@@ -100,9 +100,9 @@ class ExpressionExplorer(ipywidgets.VBox):
         photo: Picture | None = None,
     ) -> None:
         self.model = model or editing.default_model()
-        self.photo = None if photo is None else _face(photo)
-        # What was computed for a face is kept: 8 expressions of 2 faces, all strengths.
-        self.edits = functools.lru_cache(2 * len(EXPRESSIONS))(self._edits)
+        self.photo = None if photo is None else _crop(photo)
+        # What was computed is kept: the edits of the last two faces, as many exact answers.
+        self.edits = functools.lru_cache(2)(self._edits)
         self.truths = functools.lru_cache(2 * len(EXPRESSIONS))(self._truths)
 
         self.expression = ipywidgets.ToggleButtons(
@@ -160,8 +160,8 @@ class ExpressionExplorer(ipywidgets.VBox):
         if truth is not None:
             tiles["exact answer"] = truth
         tiles[f"output − input, ±{RANGE} levels"] = _difference(before, after)
-        step = self._step()
-        eight = {name: self.edits(self._face(), name)[step] for name in EXPRESSIONS}
+        _, edits = self.edits(self._face())
+        eight = {name: edits[name][self._step()] for name in EXPRESSIONS}
         return _stack([_row(tiles, TILE), _row(eight, THUMBNAIL)])
 
     def describe(self) -> str:
@@ -175,33 +175,30 @@ class ExpressionExplorer(ipywidgets.VBox):
             text += f", {share:.0%} of it where the exact answer changes"
         return text
 
-    def _edits(self, face: int | None, expression: str) -> list[Image.Image]:
-        """The model's pictures at all strengths."""
-        return editing.sweep(self._input(face), expression, STEPS, self.model)
+    def _edits(self, face: int | None) -> tuple[Image.Image, dict[str, list[Image.Image]]]:
+        """The input, and the model's pictures of each expression at all strengths."""
+        before = self.photo or self._drawn(face, "neutral", [0.0])[0]
+        return before, {e: editing.sweep(before, e, STEPS, self.model) for e in EXPRESSIONS}
 
     def _truths(self, face: int | None, expression: str) -> list[Image.Image] | None:
         """The exact answers at all strengths; None for a photograph."""
-        if face is None:
-            return None
         strengths = [i / (STEPS - 1) for i in range(STEPS)]
-        size = editing.image_size(self.model)
-        return editing.to_pil(2 * faces.render(face, expression, strengths, size=size) - 1)
+        return None if self.photo else self._drawn(face, expression, strengths)
 
-    def _input(self, face: int | None) -> Image.Image:
-        if face is None:
-            return self.photo
-        return self.truths(face, "neutral")[0]
+    def _drawn(self, person: int, expression: str, rho: list[float]) -> list[Image.Image]:
+        size = editing.image_size(self.model)
+        return editing.to_pil(2 * faces.render(person, expression, rho, size=size) - 1)
 
     def _current(self) -> tuple[Image.Image, Image.Image, Image.Image | None]:
         """Input, output and exact answer (or None) for what the controls say."""
         face, expression, step = self._face(), self.expression.value, self._step()
+        before, edits = self.edits(face)
         truths = self.truths(face, expression)
-        after = self.edits(face, expression)[step]
-        return self._input(face), after, truths and truths[step]
+        return before, edits[expression][step], truths and truths[step]
 
     def _face(self) -> int | None:
         """The drawn person, or None for the photograph."""
-        return self.identity.value if self.photo is None else None
+        return None if self.photo else self.identity.value
 
     def _step(self) -> int:
         return round(self.rho.value * (STEPS - 1))
@@ -263,7 +260,7 @@ class Debounced:
         self.function()
 
 
-def _face(photo: Picture) -> Image.Image:
+def _crop(photo: Picture) -> Image.Image:
     """The one face of a photograph, upright."""
     photo = detection.load_image(photo)
     crop, _ = detection.align(photo, detection.find_face(photo), TILE)
