@@ -108,6 +108,7 @@ def prepare(
                 journal.add(crop, entry)
                 bar.update()
         finally:
+            journal.file.close()
             journal.write_metadata()
     return _finish(journal, options)
 
@@ -345,7 +346,6 @@ def _finish(journal: Journal, options: dict) -> dict:
         _contact_sheet(journal.dest, used, options["size"], options["seed"])
     text = json.dumps(report, indent=2, ensure_ascii=False)
     write_atomically(journal.dest / "report.json", text.encode())
-    journal.file.close()
     journal.path.unlink()
     return report
 
