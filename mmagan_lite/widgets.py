@@ -109,7 +109,7 @@ class ExpressionExplorer(ipywidgets.VBox):
             options=EXPRESSIONS,
             value="happiness",
             description="Expression",
-            style={"button_width": "6.5em"},
+            style={"button_width": "auto"},
         )
         self.rho = ipywidgets.FloatSlider(
             1.0,
@@ -118,6 +118,7 @@ class ExpressionExplorer(ipywidgets.VBox):
             step=1 / (STEPS - 1),
             readout_format=".1f",
             description="Strength ρ",
+            layout={"width": "30em"},
         )
         hundred = identity - identity % 100
         self.identity = ipywidgets.IntSlider(
