@@ -109,6 +109,26 @@ def test_a_run_in_two_parts_equals_one_in_one_go(run, tmp_path):
     assert all(torch.equal(parts[key], whole[key]) for key in whole)
 
 
+def test_an_exported_run_can_be_loaded_by_name_with_its_figures_and_curves(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(evaluation, "load_judge", lambda size: evaluation.Judge(size).eval())
+    monkeypatch.setattr(
+        "mmagan_lite.__main__.TEST_FACES", 4
+    )  # instead of 512, which is most of the work
+    assert main(["train", "--resume", "--out", str(run), "--export", "mine"]) == 0
+    model, trained = mg.load_pretrained("mine"), mg.load_model(run)
+    for exported, original in zip(model.parameters(), trained.parameters(), strict=True):
+        assert torch.equal(exported, original.half().float())
+    entry = mg.pretrained_models()["mine"]
+    assert entry["figures"]["n"] == 4
+    assert entry["images_seen"] == 2 * 4 + 2 * 8  # two steps of 4, two of the warm-up of 8
+    curves = pd.read_json(tmp_path / "mine.history.json")
+    assert curves["step"].tolist() == [-50, 0]
+    assert curves["change"].isna().tolist() == [True, False]
+
+
 def test_a_folder_that_holds_a_run_is_not_trained_over(run, tmp_path, capsys):
     assert "already holds a run" in refused(capsys, "train", *SMALL, "--out", run)
     assert "has its own" in refused(capsys, "train", "--resume", "--out", run, "--width", 9)
