@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +25,9 @@ The judge of the evaluation learns from its own."""
 
 FACES_PER_IDENTITY = 4
 """How many pictures there are of one person, on average."""
+
+progress = partial(tqdm, mininterval=1, disable=bool(os.environ.get("TQDM_DISABLE")))
+"""A progress bar; none where TQDM_DISABLE is set, which tqdm's bar for notebooks does not heed."""
 
 
 class Faces(Dataset):
@@ -157,7 +160,7 @@ class ProceduralFaces(Faces):
         with write_atomically(path) as file:
             np.lib.format.write_array_header_1_0(file, header)
             title = f"rendering {self.split} faces"
-            with tqdm(total=len(self), desc=title, unit="face", mininterval=1) as bar:
+            with progress(total=len(self), desc=title, unit="face") as bar:
                 for start in range(0, len(self), chunk):
                     part = slice(start, start + chunk)
                     image = renderer.render(

@@ -12,11 +12,10 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from mmagan_lite import faces as renderer
 from mmagan_lite.checkpoints import load_weights, pretrained_models
-from mmagan_lite.data import Faces, ProceduralFaces, batch_indices
+from mmagan_lite.data import Faces, ProceduralFaces, batch_indices, progress
 from mmagan_lite.expressions import EXPRESSIONS, N, decode, encode
 from mmagan_lite.training import augment
 
@@ -112,7 +111,7 @@ def train_judge(
         random = torch.Generator(device).manual_seed(seed)
         optimiser = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
-        for step in (bar := tqdm(range(steps), desc="training the judge", mininterval=1)):
+        for step in (bar := progress(range(steps), desc="training the judge")):
             indices = batch_indices(len(data), batch_size, step, seed)
             batch = data.batch(indices, device)
             logits, rho = judge(augment(batch["image"], 1.0, random))
@@ -224,7 +223,7 @@ def measure(
     models = dict(model) if isinstance(model, Mapping) else {"model": model}
     device = _device(*models.values())
     judge, codes, tables = judge.to(device), targets(data, seed), []
-    with tqdm(total=len(data), desc="evaluating", unit="face", mininterval=1) as bar:
+    with progress(total=len(data), desc="evaluating", unit="face") as bar:
         for indices in torch.arange(len(data)).split(batch_size):
             x = data.batch(indices, device)["image"]  # (B, 3, H, W)
             z = codes[indices].to(device)  # (B, 8)
@@ -348,7 +347,7 @@ def rho_sweep(
         raise ValueError("The data set has no neutral face to start from; give a larger one.")
     expression = 1 + torch.arange(len(neutral)) % (N - 1)
     tables = []
-    for rho in tqdm(torch.linspace(0, 1, steps), desc="sweeping rho"):
+    for rho in progress(torch.linspace(0, 1, steps), desc="sweeping rho"):
         codes = encode(expression, rho.expand(len(neutral)))  # (n, 8)
         for part in torch.arange(len(neutral)).split(batch_size):
             x = data.batch(neutral[part], device)["image"]  # (B, 3, H, W)

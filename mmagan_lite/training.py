@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from mmagan_lite import checkpoints, losses
 from mmagan_lite.config import Config
-from mmagan_lite.data import Faces, batch_indices, check, write_atomically
+from mmagan_lite.data import Faces, batch_indices, check, progress, write_atomically
 from mmagan_lite.discriminator import Discriminator
 from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
@@ -168,7 +168,7 @@ class Trainer:
             self.save()
         with (
             _patient_interrupt() as interrupted,
-            tqdm(total=todo, unit="step", mininterval=1) as bar,
+            progress(total=todo, unit="step") as bar,
         ):
             while time.monotonic() < deadline and not interrupted:
                 before = time.monotonic()
