@@ -154,14 +154,14 @@ class ProceduralFaces(Faces):
             self._render_to(path)
         self._pixels = np.load(path, mmap_mode="r")  # (len, 3, H, W) uint8, left on disk
 
-    def _render_to(self, path: Path, chunk: int = 64) -> None:
+    def _render_to(self, path: Path, chunk: int = 16) -> None:
         shape = (len(self), 3, self.size, self.size)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         with write_atomically(path) as file:
             np.lib.format.write_array_header_1_0(file, header)
             title = f"rendering {self.split} faces"
             with progress(total=len(self), desc=title, unit="face") as bar:
-                for start in range(0, len(self), chunk):
+                for start in range(0, len(self), chunk):  # small: stays in the processor's cache
                     part = slice(start, start + chunk)
                     image = renderer.render(
                         self.identity[part],
