@@ -61,6 +61,8 @@ class Config:
 
     Parameters
     ----------
+    name : str
+        The profile it came from.
     image_size : int
         Side of the square images in pixels: 32, 64, 128 or 256.
     width : int

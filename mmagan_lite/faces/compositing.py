@@ -128,7 +128,7 @@ def paint_glasses(image: Tensor, p: Person, plane: Plane) -> Tensor:
 
 def compose(p: Person, n: Nuisance, a: Units, size: int) -> Tensor:
     """The whole picture, (B, 3, size, size), not yet rounded."""
-    plane = geometry.make_plane(p, n, a, size, p.age.device)
+    plane = geometry.make_plane(n, a, size, p.age.device)
     m = geometry.mouth(p, a, plane.fx)
     edge = geometry.outline(p, plane.x, plane.chin_y)
 
@@ -136,7 +136,7 @@ def compose(p: Person, n: Nuisance, a: Units, size: int) -> Tensor:
     hair = hair_colour(p, plane, strands)
     image = paint_behind(backdrop(n, plane), p, plane, hair)
 
-    albedo = materials.skin(p, plane, a)
+    albedo = materials.skin(p, plane)
     albedo = over(albedo, p.lips, 0.85 * materials.lip_cover(m, plane.fy))
     nostril = bump(
         plane.nx.abs(),
@@ -153,7 +153,7 @@ def compose(p: Person, n: Nuisance, a: Units, size: int) -> Tensor:
     face = light_skin(p, n, plane, height, albedo)
 
     face = materials.paint_beard(face, p, plane, m)
-    face = materials.paint_mouth(face, p, plane, m, a)
+    face = materials.paint_mouth(face, plane, m, a)
     for side in ("L", "R"):
         eye = geometry.eye(p, a, plane.fx, plane.fy, side)
         gaze = (n.gaze_x * 0.16, n.gaze_y * 0.16)

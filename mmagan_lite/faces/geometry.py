@@ -25,8 +25,7 @@ class Plane:
     chin_y: Tensor  # the same for the face's outline, which travels with the jaw
     fx: Tensor  # features, moved by the turn of the head
     fy: Tensor
-    jx: Tensor  # skin that travels with the jaw
-    jy: Tensor
+    jy: Tensor  # the same for skin that travels with the jaw
     nx: Tensor  # the nose, which stands out and so moves more
     ny: Tensor
     pixel: Tensor  # side of a pixel, (B, 1, 1)
@@ -37,8 +36,8 @@ def jaw_drop(a: Units) -> Tensor:
     return 0.07 * a["26"] + 0.15 * a["27"] + 0.01 * a["25"] - 0.015 * a["17"]
 
 
-def make_plane(p: Person, n: Nuisance, a: Units, size: int, device) -> Plane:
-    """Coordinates for a batch of heads, poses and jaws."""
+def make_plane(n: Nuisance, a: Units, size: int, device) -> Plane:
+    """Coordinates for a batch of poses and jaws."""
     middles = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
     v, u = torch.meshgrid(middles, middles, indexing="ij")
     u, v = u[None] + n.shift_x * 0, v[None] + n.shift_x * 0  # (B, H, W)
@@ -54,7 +53,7 @@ def make_plane(p: Person, n: Nuisance, a: Units, size: int, device) -> Plane:
     stick_out = bump(fx, fy, 0, 0.30, 0.30, 0.42)
     nx, ny = fx - 0.4 * n.yaw * stick_out, fy - 0.3 * n.pitch * stick_out
     chin_y = y - drop * smoothstep(y, 0.40, 1.0) * smoothstep(0.95 - x.abs(), 0.0, 0.25)
-    return Plane(u, v, x, y, chin_y, fx, fy, fx, jy, nx, ny, 2 / (size * n.scale))
+    return Plane(u, v, x, y, chin_y, fx, fy, jy, nx, ny, 2 / (size * n.scale))
 
 
 def outline(p: Person, x: Tensor, y: Tensor) -> Tensor:
@@ -104,7 +103,6 @@ class Eye:
     v: Tensor
     upper: Tensor  # v of the upper lid's edge at s
     lower: Tensor
-    shut: Tensor  # 1 where the lids meet
 
 
 def eye(p: Person, a: Units, x: Tensor, y: Tensor, side: str) -> Eye:
@@ -119,7 +117,7 @@ def eye(p: Person, a: Units, x: Tensor, y: Tensor, side: str) -> Eye:
     upper, lower = upper.clamp(min=0.06), lower.clamp(min=0.04)
     arch = (1 - (s + 0.06).square().clamp(max=1.0)).clamp(min=0).sqrt()
     bow = (1 - (s - 0.08).square().clamp(max=1.0)).clamp(min=0)
-    return Eye(s, v, -upper * arch.pow(0.9), lower * bow, (upper + lower))
+    return Eye(s, v, -upper * arch.pow(0.9), lower * bow)
 
 
 @dataclass

@@ -34,8 +34,6 @@ CLOTHES = torch.tensor(
      [0.27, 0.25, 0.25], [0.36, 0.45, 0.62], [0.67, 0.53, 0.30]]
 )  # fmt: skip
 
-STYLES = ("bald", "cropped", "short", "parted", "bob", "long", "curly")
-
 
 @dataclass
 class Person:
@@ -73,7 +71,7 @@ class Person:
     stubble: Tensor
     moustache: Tensor
     glasses: Tensor
-    style: Tensor
+    style: Tensor  # 0 bald, 1 cropped, 2 short, 3 parted, 4 bob, 5 long, 6 curly
     hair_volume: Tensor
     hairline: Tensor
     hair_part: Tensor

@@ -13,7 +13,7 @@ def colour(*rgb: float, like: Tensor) -> Tensor:
     return torch.tensor(rgb, device=like.device).view(1, 3, 1, 1)
 
 
-def skin(p: Person, plane: Plane, a: Units) -> Tensor:
+def skin(p: Person, plane: Plane) -> Tensor:
     """Albedo of the skin: mottling, freckles, blush, lids and the shadow of a beard."""
     x, y = plane.fx, plane.jy
     patches = sample(p.mottle, x * 9, y * 9)
@@ -31,8 +31,8 @@ def skin(p: Person, plane: Plane, a: Units) -> Tensor:
     return tone * (1 - 0.28 * spots)[:, None]
 
 
-def beard_cover(p: Person, plane: Plane, m: Mouth) -> Tensor:
-    """Where a beard grows, (B, H, W): jaw, chin and upper lip, travelling with the jaw."""
+def beard_cover(p: Person, plane: Plane, m: Mouth) -> tuple[Tensor, Tensor]:
+    """Where beard and moustache grow, each (B, H, W), travelling with the jaw."""
     x, y = plane.fx, plane.jy
     low = 0.40 + 0.30 * (1 - (x / 0.42).square()).clamp(0, 1)
     jaw = smoothstep(y - low, 0.0, 0.16) * smoothstep(y, 0.3, 0.5)
@@ -44,7 +44,7 @@ def beard_cover(p: Person, plane: Plane, m: Mouth) -> Tensor:
     sides = smoothstep(x.abs(), p.mouth_width * 0.95, p.mouth_width * 1.2)
     around = torch.maximum(sides, smoothstep(plane.fy - m.outer_lower, 0.015, 0.06))
     whole = torch.maximum(jaw * around, lip)
-    return p.stubble * torch.maximum(whole, lip), p.moustache * lip
+    return p.stubble * whole, p.moustache * lip
 
 
 def paint_beard(image: Tensor, p: Person, plane: Plane, m: Mouth) -> Tensor:
@@ -87,7 +87,7 @@ def paint_eye(image: Tensor, p: Person, e: Eye, side: str, gaze, light) -> Tenso
     spark = ((e.s - spark_x).square() + (e.v - spark_y).square() + 1e-6).sqrt()
     ball = over(ball, colour(1, 1, 1, like=image), 0.95 * band(0.10 - spark, 0.10))
 
-    crease = (e.v - e.upper * 1.0 + 0.20).abs()
+    crease = (e.v - e.upper + 0.20).abs()
     across = smoothstep(1.12 - e.s.abs(), 0.0, 0.4)
     image = image * (1 - 0.30 * band(0.045 - crease, 0.12) * across)[:, None]
     image = over(image, ball, inside)
@@ -99,7 +99,7 @@ def paint_eye(image: Tensor, p: Person, e: Eye, side: str, gaze, light) -> Tenso
     return over(image, p.skin * 0.45, 0.42 * rim)
 
 
-def paint_mouth(image: Tensor, p: Person, plane: Plane, m: Mouth, a: Units) -> Tensor:
+def paint_mouth(image: Tensor, plane: Plane, m: Mouth, a: Units) -> Tensor:
     """Cavity, tongue, teeth and both lips (already lit: `image` holds the shaded face)."""
     y, edge = plane.fy, m.s.abs().clamp(max=1)
     soft = 0.026

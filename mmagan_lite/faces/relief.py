@@ -10,7 +10,7 @@ from .shapes import bump, ridge
 SIDES = (("L", -1), ("R", 1))
 
 
-def skull(p: Person, plane: Plane, edge: Tensor) -> Tensor:
+def skull(plane: Plane, edge: Tensor) -> Tensor:
     """Head without features; `edge` is the signed distance to the outline."""
     inside = (edge / 0.72).clamp(0, 1)
     round_ = (inside * (2 - inside)).clamp(min=1e-4).sqrt()
@@ -44,7 +44,7 @@ def bones(p: Person, plane: Plane, a: Units) -> Tensor:
     return height + chin
 
 
-def lips(p: Person, plane: Plane, a: Units, m: Mouth) -> Tensor:
+def lips(p: Person, plane: Plane, m: Mouth) -> Tensor:
     """The rounding of both lips, the groove above them and the hollow below."""
     y = plane.fy
     upper = (y - m.outer_upper) / (m.inner_upper - m.outer_upper + 1e-3)
@@ -122,4 +122,4 @@ def _chin(plane: Plane, a: Units) -> Tensor:
 
 def height_field(p: Person, plane: Plane, a: Units, m: Mouth, edge: Tensor) -> Tensor:
     """The whole relief in face units, (B, H, W)."""
-    return skull(p, plane, edge) + bones(p, plane, a) + lips(p, plane, a, m) - folds(p, plane, a, m)
+    return skull(plane, edge) + bones(p, plane, a) + lips(p, plane, m) - folds(p, plane, a, m)
