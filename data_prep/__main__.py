@@ -4,8 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from data_prep.layouts import LAYOUTS
-from data_prep.prepare import prepare
+from data_prep import LAYOUTS, prepare
 
 
 def parser() -> argparse.ArgumentParser:

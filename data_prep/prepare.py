@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm.auto import tqdm
 
-from data_prep.layouts import LAYOUTS, Record
+from data_prep.records import LAYOUTS, Record
 from mmagan_lite.detection import (
     Face,
     FaceNotFoundError,
@@ -99,7 +99,7 @@ def prepare(
     jobs = (
         (record, name, split, size, align)
         for record in LAYOUTS[layout].records(source)
-        if (name := record.path.relative_to(source).as_posix()) not in journal.done
+        if (name := record.name(source)) not in journal.done
         for split in [_split(record, name, test_people, test_share, seed)]
     )
     with tqdm(total=found, initial=len(journal.done), unit="picture", desc=layout) as bar:

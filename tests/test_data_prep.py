@@ -15,8 +15,8 @@ from PIL import Image
 
 from data_prep import LAYOUTS, Record, prepare
 from data_prep.__main__ import main
-from data_prep.layouts import Layout, expression_named
 from data_prep.prepare import Journal
+from data_prep.records import Layout, expression_named
 from mmagan_lite.detection import align, detect, find_face, load_image
 
 ASTRONAUT = Image.fromarray(skimage.data.astronaut())
@@ -147,11 +147,13 @@ def test_the_box_of_a_data_set_says_which_face_is_meant(tmp_path, monkeypatch):
     pair.save(tmp_path / "in" / "pair.png")
     Image.fromarray(skimage.data.coffee()).save(tmp_path / "in" / "unseen.png")
 
-    def boxed(source):
-        yield Record(source / "pair.png", "fear", "f", subject="1", bbox=(256, 0, 512, 256))
-        yield Record(source / "unseen.png", "fear", "f", subject="1", bbox=(10, 20, 110, 140))
+    fear = {"expression": "fear", "native_label": "f", "subject": "1"}
 
-    monkeypatch.setitem(LAYOUTS, "boxed", Layout("SOURCE/pair.png", boxed))
+    def boxed(source):
+        yield Record(path=source / "pair.png", bbox=(256, 0, 512, 256), **fear)
+        yield Record(path=source / "unseen.png", bbox=(10, 20, 110, 140), **fear)
+
+    monkeypatch.setitem(LAYOUTS, "boxed", Layout(boxed, "SOURCE/pair.png"))
     report = prepare("boxed", tmp_path / "in", tmp_path / "out", test_share=0)
     assert report["used"] == 2
     right = max(detect(pair), key=lambda face: face.box[0])
