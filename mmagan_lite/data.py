@@ -4,8 +4,9 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,9 @@ The judge of the evaluation learns from its own."""
 
 FACES_PER_IDENTITY = 4
 """How many pictures there are of one person, on average."""
+
+RESAMPLING = Image.Resampling.BILINEAR
+"""How prepared pictures are resized; Pillow averages over all pixels where it shrinks."""
 
 progress = partial(tqdm, mininterval=1, disable=bool(os.environ.get("TQDM_DISABLE")))
 """A progress bar; none where TQDM_DISABLE is set, which tqdm's bar for notebooks does not heed."""
@@ -81,13 +85,70 @@ class Faces(Dataset):
         }
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"There is no face {number} in a set of {len(self)}.")
-        item = self.batch([number % len(self)])
-        return {**{key: value[0] for key, value in item.items()}, "identity": int(item["identity"])}
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """The items of a batch: what PyTorch's DataLoader asks for before it collates them."""
+        for number in numbers:
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"There is no face {number} in a set of {len(self)}.")
+        batch = self.batch(numbers)
+        columns = [batch["image"], batch["expression"], batch["rho"], batch["identity"].tolist()]
+        return [dict(zip(batch, item, strict=True)) for item in zip(*columns, strict=True)]
 
 
-class ProceduralFaces(Faces):
+class MappedFaces(Faces):
+    """Faces whose pixels are made once, then read from a file that is mapped into memory.
+
+    A batch copies some rows of that file; the operating system keeps in memory as much of the
+    rest as fits. The files are named for what they hold, and lie in the folder `cache`, else in
+    the one that the environment variable ``MMAGAN_CACHE`` names, else in
+    ``~/.cache/mmagan-lite``. What has changed gets a new file, and the old one stays: delete the
+    folder whenever you like, and what is needed is made again.
+    """
+
+    chunk: int
+    """How many faces are made at a time."""
+
+    def make(self, part: slice) -> np.ndarray:
+        """Some of the faces as they are to be kept: uint8, (b, 3, size, size)."""
+        raise NotImplementedError
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """Images as stored: uint8 Tensor of shape (B, 3, size, size)."""
+        return torch.from_numpy(self._pixels[indices])
+
+    def _open(self, cache: str | os.PathLike | None, name: str, key: str, title: str) -> None:
+        """Map the file of what `key` determines, and make it first unless it is there."""
+        folder = Path(cache or os.environ.get("MMAGAN_CACHE") or "~/.cache/mmagan-lite")
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._file = folder.expanduser() / f"{name}-{len(self)}x{self.size}-{digest}.npy"
+        if not self._file.exists():
+            self._write(title)
+        _ = self._pixels  # from here on the file may be deleted
+
+    def _write(self, title: str) -> None:
+        shape = (len(self), 3, self.size, self.size)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        advice = "Free some space, or name another folder in MMAGAN_CACHE or by cache=..."
+        with write_atomically(self._file, advice) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            with progress(total=len(self), desc=title, unit="face") as bar:
+                for start in range(0, len(self), self.chunk):
+                    made = self.make(slice(start, start + self.chunk))
+                    file.write(made.tobytes())
+                    bar.update(len(made))
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:  # (len, 3, H, W) uint8, left on disk
+        return np.load(self._file, mmap_mode="r")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to the processes of a DataLoader: the name of the file, not its content."""
+        return {key: value for key, value in self.__dict__.items() if key != "_pixels"}
+
+
+class ProceduralFaces(MappedFaces):
     """Rendered faces with exact labels, rendered once and then kept in a cache on disk.
 
     Expressions are uniform over the eight, intensities uniform in [0.2, 1] (0 for neutral), and
@@ -106,8 +167,7 @@ class ProceduralFaces(Faces):
     seed : int
         Seed of identities, expressions and intensities.
     cache : path, optional
-        Folder for the rendered pictures. Default: the environment variable ``MMAGAN_CACHE``,
-        else ``~/.cache/mmagan-lite``.
+        Folder for the rendered pictures; see `MappedFaces`.
 
     Attributes
     ----------
@@ -122,6 +182,8 @@ class ProceduralFaces(Faces):
     OSError
         If the cache cannot be written.
     """
+
+    chunk = 16  # what is being drawn stays in the processor's cache
 
     def __init__(
         self,
@@ -147,40 +209,27 @@ class ProceduralFaces(Faces):
         self.nuisance = first + torch.arange(faces)
 
         what = f"{_renderer_version()} {split} {faces} {size} {variety} {seed}"
-        key = hashlib.sha256(what.encode()).hexdigest()[:16]
-        folder = Path(cache or os.environ.get("MMAGAN_CACHE") or "~/.cache/mmagan-lite")
-        path = folder.expanduser() / f"faces-{split}-{faces}x{size}-{key}.npy"
-        if not path.exists():
-            self._render_to(path)
-        self._pixels = np.load(path, mmap_mode="r")  # (len, 3, H, W) uint8, left on disk
+        self._open(cache, f"faces-{split}", what, f"rendering {split} faces")
 
-    def _render_to(self, path: Path, chunk: int = 16) -> None:
-        shape = (len(self), 3, self.size, self.size)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        with write_atomically(path) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            title = f"rendering {self.split} faces"
-            with progress(total=len(self), desc=title, unit="face") as bar:
-                for start in range(0, len(self), chunk):  # small: stays in the processor's cache
-                    part = slice(start, start + chunk)
-                    image = renderer.render(
-                        self.identity[part],
-                        self.expression[part],
-                        self.rho[part],
-                        self.nuisance[part],
-                        size=self.size,
-                        variety=self.variety,
-                    )  # (b, 3, H, W) in [0, 1]
-                    file.write(image.mul(255).round().to(torch.uint8).numpy().tobytes())
-                    bar.update(len(image))
-
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """Images as stored: uint8 Tensor of shape (B, 3, size, size)."""
-        return torch.from_numpy(self._pixels[indices])
+    def make(self, part: slice) -> np.ndarray:
+        """Some of the faces as they are to be kept: uint8, (b, 3, size, size)."""
+        image = renderer.render(
+            self.identity[part],
+            self.expression[part],
+            self.rho[part],
+            self.nuisance[part],
+            size=self.size,
+            variety=self.variety,
+        )  # (b, 3, H, W) in [0, 1]
+        return image.mul(255).round().to(torch.uint8).numpy()
 
 
-class PreparedFaces(Faces):
+class PreparedFaces(MappedFaces):
     """Photographs that ``python -m data_prep`` has found, aligned and labelled.
+
+    They are read and resized once, with all processor cores, and then kept uncompressed in a
+    cache on disk: 49 kB a face at 128 pixels. Pictures that are added, removed, replaced or
+    reordered make a new file there; labels are read anew every time.
 
     Parameters
     ----------
@@ -190,6 +239,8 @@ class PreparedFaces(Faces):
     split : {"train", "test"}
     size : int
         Side in pixels to which images are resized.
+    cache : path, optional
+        Folder for the resized pictures; see `MappedFaces`.
 
     Attributes
     ----------
@@ -201,12 +252,23 @@ class PreparedFaces(Faces):
     FileNotFoundError
         If the folder is not such a folder or lacks an image that its table names.
     ValueError
-        If the table names an expression or intensity that does not exist.
+        If the table names an expression or intensity that does not exist, or an image cannot be
+        read.
+    OSError
+        If the cache cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike, split: str = "train", size: int = 64) -> None:
+    chunk = 256
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        split: str = "train",
+        size: int = 64,
+        cache: str | os.PathLike | None = None,
+    ) -> None:
         self.size = size
-        table = Path(folder) / split / "metadata.csv"
+        table = Path(folder).absolute() / split / "metadata.csv"
         if not table.is_file():
             raise FileNotFoundError(
                 f"{table} does not exist; give the folder that `python -m data_prep` wrote, "
@@ -214,31 +276,28 @@ class PreparedFaces(Faces):
             )
         with open(table, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        self.files = [table.parent / row["file_name"] for row in rows]
-        present = {entry.name for entry in os.scandir(table.parent)}
-        for row in rows:
-            if row["file_name"] not in present:
-                raise FileNotFoundError(
-                    f"{table} names {row['file_name']}, which is missing; prepare the set again."
-                )
         self.expression = torch.tensor([index(row["expression"]) for row in rows]).long()
         self.rho = torch.tensor([_known_rho(row) for row in rows])
         people = [row["subject"] or row["file_name"] for row in rows]  # unknown: someone else
         number = {person: i for i, person in enumerate(sorted(set(people)))}
         self.identity = torch.tensor([number[person] for person in people]).long()
+        self.files = [table.parent / row["file_name"] for row in rows]
+        what = "\n".join([f"{size} {RESAMPLING.name}", *map(_fingerprint, self.files)])
+        self._open(cache, f"prepared-{split}", what, f"reading {split} pictures")
 
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """Images read and resized: uint8 Tensor of shape (B, 3, size, size)."""
-        return torch.stack([self._read(self.files[i]) for i in indices])
+    def make(self, part: slice) -> np.ndarray:
+        """Some of the faces as they are to be kept: uint8, (b, 3, size, size)."""
+        with ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it decodes
+            return np.stack(list(pool.map(self._read, self.files[part])))
 
-    def _read(self, path: Path) -> Tensor:
+    def _read(self, path: Path) -> np.ndarray:
         side = (self.size, self.size)
         try:
             with Image.open(path) as image:
-                pixels = np.array(image.convert("RGB").resize(side, Image.Resampling.BILINEAR))
+                pixels = np.array(image.convert("RGB").resize(side, RESAMPLING))
         except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG
             raise ValueError(f"{path} is not a readable image; prepare the set again.") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
+        return pixels.transpose(2, 0, 1)  # (3, H, W)
 
 
 def check(data: Faces) -> None:
@@ -292,8 +351,16 @@ def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
 
 
 @contextmanager
-def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def write_atomically(
+    path: str | os.PathLike, advice: str = "Free some space or choose another folder."
+) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only when it is complete.
+
+    Parameters
+    ----------
+    path : path
+    advice : str
+        How the sentence ends if it cannot be written.
 
     Raises
     ------
@@ -312,7 +379,7 @@ def write_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except OSError as error:
         raise OSError(
             f"Could not write {path} ({error.strerror or error}); nothing was changed there. "
-            f"Free some space or choose another folder."
+            f"{advice}"
         ) from error
     finally:
         with suppress(OSError):
@@ -324,6 +391,18 @@ def _known_rho(row: dict[str, str]) -> float:
     if row["expression"] == "neutral":
         return 0.0
     return float(intensities(float(row["intensity"]))) if row["intensity"] else float("nan")
+
+
+def _fingerprint(picture: Path) -> str:
+    """What tells a picture from the one that lay there before: name, size and time of change."""
+    try:
+        found = picture.stat()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{picture.parent / 'metadata.csv'} names {picture.name}, which is missing; "
+            f"prepare the set again."
+        ) from error
+    return f"{picture} {found.st_size} {found.st_mtime_ns}"
 
 
 def _renderer_version() -> str:

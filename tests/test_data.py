@@ -1,6 +1,9 @@
 """Faces to learn from: exact labels, a cache that can be trusted, batches that can be counted."""
 
 import csv
+import os
+import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -96,10 +99,36 @@ def test_an_item_is_what_the_contract_says_and_a_loader_collates_it(quick_render
     assert type(item["identity"]) is int
     grey = ((faces.batch(range(10))["image"][:, 0, 0, 0] + 1) * 127.5).round()
     assert torch.equal(grey, faces.identity.float())
-    collated = next(iter(DataLoader(faces, batch_size=10)))
-    batch = faces.batch(range(10))
-    assert all(torch.equal(collated[key], batch[key]) for key in batch)
     assert len(list(faces)) == 10
+    for wrong in (10, -11):
+        with pytest.raises(IndexError, match=f"There is no face {wrong} in a set of 10"):
+            faces[wrong]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_collates_what_batch_gives_with_and_without_processes(quick_render, workers):
+    faces = ProceduralFaces("train", faces=10, size=32)
+    loader = DataLoader(faces, batch_size=4, sampler=[9, 3, 3, 0, 7], num_workers=workers)
+    for collated, indices in zip(loader, ([9, 3, 3, 0], [7]), strict=True):
+        batch = faces.batch(indices)
+        assert collated.keys() == batch.keys()
+        assert all(torch.equal(collated[key], batch[key]) for key in batch)
+        assert all(collated[key].dtype == batch[key].dtype for key in batch)
+
+
+def test_a_loader_reads_a_whole_batch_at_once(quick_render, monkeypatch):
+    faces = ProceduralFaces("train", faces=10, size=32)
+    asked, pixels = [], faces.pixels
+    monkeypatch.setattr(faces, "pixels", lambda indices: asked.append(indices) or pixels(indices))
+    list(DataLoader(faces, batch_size=5))
+    assert asked == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_other_processes_get_the_name_of_the_cache_not_its_content(quick_render):
+    faces = ProceduralFaces("train", faces=400, size=32)  # 1.2 MB
+    letter = pickle.dumps(faces)
+    assert len(letter) < 40_000
+    assert torch.equal(pickle.loads(letter).pixels([7, 399]), faces.pixels([7, 399]))
 
 
 @pytest.mark.parametrize(("length", "size"), [(10, 4), (3, 8), (8, 8)])
@@ -120,6 +149,21 @@ def test_rendering_that_fails_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(StopIteration):
         ProceduralFaces("train", faces=100, size=32, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_gets_a_sentence(quick_render, monkeypatch, tmp_path):
+    prepare(tmp_path, ROWS)
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    sentence = (
+        r"Could not write \S+/file/{}-\S+\.npy \(.+\); nothing was changed there\. "
+        r"Free some space, or name another folder in MMAGAN_CACHE or by cache=\.\.\.$"
+    )
+    with pytest.raises(OSError, match=sentence.format("faces-train")):
+        ProceduralFaces("train", faces=4, size=32, cache=in_the_way)
+    monkeypatch.setenv("MMAGAN_CACHE", str(in_the_way))
+    with pytest.raises(OSError, match=sentence.format("prepared-train")):
+        PreparedFaces(tmp_path)
 
 
 def test_an_unknown_split_and_an_empty_one_get_a_sentence():
@@ -175,6 +219,95 @@ def test_resizing_agrees_with_torch(tmp_path):
     ours = PreparedFaces(tmp_path, size=64).pixels([0])
     theirs = interpolate(noise[None].float(), (64, 64), mode="bilinear", antialias=True)
     assert (ours - theirs).abs().max() <= 1
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the pictures that get decoded."""
+    names, read = [], PreparedFaces._read
+    monkeypatch.setattr(
+        PreparedFaces, "_read", lambda self, path: names.append(path.name) or read(self, path)
+    )
+    return names
+
+
+def rewrite(table, change):
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(change(lines)))
+
+
+def touch(path):
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "reads"),
+    [
+        (lambda folder: None, 0),
+        (lambda folder: rewrite(folder / "metadata.csv", lambda t: [t[0], *t[:0:-1]]), 4),
+        (lambda folder: rewrite(folder / "metadata.csv", lambda t: t[:-1]), 3),
+        (lambda folder: Image.new("RGB", (20, 20)).save(folder / "2.png"), 4),
+        (lambda folder: touch(folder / "2.png"), 4),
+        (lambda folder: (folder / "2.png").write_bytes((folder / "1.png").read_bytes()), 4),
+    ],
+    ids=["nothing", "order", "fewer", "size", "time", "content"],
+)
+def test_pictures_are_decoded_once_and_again_when_they_change(tmp_path, decoded, change, reads):
+    folder = prepare(tmp_path / "set", ROWS) / "train"
+    before = PreparedFaces(tmp_path / "set", size=32, cache=tmp_path / "cache")
+    before.batch([0, 1])
+    assert sorted(decoded) == ["0.png", "1.png", "2.png", "3.png"]
+    decoded.clear()
+    change(folder)
+    after = PreparedFaces(tmp_path / "set", size=32, cache=tmp_path / "cache")
+    assert len(decoded) == reads
+    for i, name in enumerate(after.files):
+        with Image.open(name) as picture:
+            assert after.pixels([i])[0, 0, 9, 9] == picture.getpixel((9, 9))[0]
+
+
+def test_other_sizes_splits_and_folders_share_no_cache(tmp_path, decoded):
+    for folder in ("a", "b"):
+        prepare(tmp_path / folder, ROWS)
+        for picture in (tmp_path / folder / "train").iterdir():
+            os.utime(picture, ns=(0, 0))  # as archives do
+    for folder, size in (("a", 32), ("a", 64), ("b", 32)):
+        decoded.clear()
+        assert PreparedFaces(tmp_path / folder, size=size).pixels([3]).shape[-1] == size
+        assert len(decoded) == 4
+
+
+def test_new_labels_are_read_without_decoding_again(tmp_path, decoded):
+    table = prepare(tmp_path, ROWS) / "train" / "metadata.csv"
+    PreparedFaces(tmp_path)
+    decoded.clear()
+    table.write_text(table.read_text().replace("happiness", "anger"))
+    assert PreparedFaces(tmp_path).expression.tolist() == [6, 0, 4, 4]
+    assert decoded == []
+
+
+def test_several_pictures_are_decoded_at_the_same_time(tmp_path, monkeypatch):
+    read, together = PreparedFaces._read, threading.Barrier(2, timeout=20)
+
+    def wait_for_another(self, path):  # for ever, if pictures came one at a time
+        together.wait()
+        return read(self, path)
+
+    monkeypatch.setattr(PreparedFaces, "_read", wait_for_another)
+    faces = PreparedFaces(prepare(tmp_path, ROWS), size=32)
+    assert faces.pixels(range(4))[:, 0, 0, 0].tolist() == [10, 20, 30, 40]
+
+
+def test_reading_goes_on_over_many_chunks_and_a_broken_one_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(PreparedFaces, "chunk", 3)
+    prepare(tmp_path / "set", 8 * ROWS[:1])
+    faces = PreparedFaces(tmp_path / "set", size=32, cache=tmp_path / "cache")
+    assert faces.pixels(range(8))[:, 0, 0, 0].tolist() == list(range(10, 90, 10))
+    (tmp_path / "set" / "train" / "7.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"7\.png is not a readable image"):
+        PreparedFaces(tmp_path / "set", size=32, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_a_wrong_folder_gets_a_sentence(tmp_path):
