@@ -1,11 +1,17 @@
 """What a data set says of each of its pictures, and the helpers that its layout is read with."""
 
+import csv
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from mmagan_lite.expressions import EXPRESSIONS
 
@@ -29,6 +35,8 @@ SPLITS = {
 }  # fmt: skip
 """Names of split folders; whatever is not for training is for testing."""
 
+FAR = 1e5  # no picture has such a coordinate
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -47,7 +55,7 @@ class Record:
     subject : str or None
         Who is seen; None if unknown.
     intensity : float or None
-        ρ in [0, 1]; None if unknown.
+        ρ in [0, 1]; None if unknown, and 0 for neutral, whatever else the data set says.
     bbox : tuple of float or None
         Left, top, right, bottom of the labelled face, in pixels of the file; None if the data
         set gives none.
@@ -74,6 +82,11 @@ class Record:
     row: int | None = None
     pixels: bytes | None = None
     problem: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Neutral is the origin of all intensities."""
+        if self.expression == "neutral":
+            object.__setattr__(self, "intensity", 0.0)  # the way past "frozen"
 
     def name(self, source: Path) -> str:
         """What the record is called in the source: its path there, and its row in a table."""
@@ -124,13 +137,233 @@ def expression_named(label: str) -> str | None:
     return _EXPRESSION.get(re.sub(r"[\W_]+", "", label).casefold())
 
 
-def pictures(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Picture files below a folder, sorted; hidden ones (``._*`` of macOS) are left out."""
-    for path in sorted(folder.rglob(pattern)):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+# ------------------------------------------------------------------------- files and folders
+
+
+def walk(folder: Path, depth: int | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it, with the names of their files, sorted.
+
+    What systems hide is left out (``._*`` and ``__MACOSX`` of macOS, ``.ipynb_checkpoints``).
+    Only the names of one folder are held at a time; `depth` says how many levels to go down.
+    """
+    for root, inner, files in os.walk(folder):
+        level = len(Path(root).relative_to(folder).parts)
+        inner[:] = sorted(filter(_visible, inner)) if depth is None or level < depth else []
+        yield Path(root), sorted(filter(_visible, files))
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends like a picture's, in any case and blanks aside."""
+    return os.path.splitext(name)[1].replace(" ", "").lower() in SUFFIXES
+
+
+def pictures(folder: Path, pattern: str = "*", depth: int | None = None) -> Iterator[Path]:
+    """Picture files in a folder and below it, sorted; none if there is no such folder."""
+    for root, names in walk(folder, depth):
+        yield from (root / name for name in names if is_picture(name) and fnmatch(name, pattern))
 
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; none if there is no such folder."""
-    return sorted(path for path in folder.glob("*") if path.is_dir())
+    inner = next(os.walk(folder), ("", [], []))[1]
+    return [folder / name for name in sorted(filter(_visible, inner))]
+
+
+def innermost(folder: Path, pattern: str) -> Path:
+    """Follow folders of such a name inwards, as unpacking often nests them; case is ignored."""
+    for inner in reversed(folders(folder)):
+        if re.fullmatch(pattern, inner.name, re.IGNORECASE):
+            return innermost(inner, pattern)
+    return folder
+
+
+def frames(folder: Path) -> list[Path]:
+    """The pictures in a folder in the order of the last number in their names."""
+    return sorted(pictures(folder, depth=0), key=_last_number)
+
+
+def _last_number(path: Path) -> tuple[int, str]:
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1), path.name
+
+
+def paired(images: Path, annotations: Path, ending: str) -> Iterator[tuple[Path, Path]]:
+    """Pictures and their annotations of the same stem and `ending`; one of two may be missing."""
+    found = {Path(name).stem: name for _, names in walk(images, 0) for name in names}
+    found = {stem: name for stem, name in found.items() if is_picture(name)}
+    names = next(walk(annotations, 0), (annotations, []))[1]
+    listed = {name.removesuffix(ending) for name in names if name.endswith(ending)}
+    for stem in sorted(found.keys() | listed, key=lambda stem: (len(stem), stem)):  # 9 before 10
+        yield images / found.get(stem, f"{stem}.jpg"), annotations / f"{stem}{ending}"
+
+
+# --------------------------------------------------------------------- tables and annotations
+
+
+def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a csv file by column, in lower case and numbered from 0.
+
+    Data sets travel with and without a first line that names the columns: it is one if it
+    holds any of the official names, `columns`; else these, in their order, are the names.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            reader = csv.reader(lines)
+            first = next(reader, [])
+            names = [cell.strip().lower() for cell in first]
+            if set(names).isdisjoint(columns):
+                names, reader = columns, chain([first], reader)
+            for i, cells in enumerate(reader):
+                if any(cells):
+                    yield i, {n: cell.strip() for n, cell in zip(names, cells, strict=False)}
+    except csv.Error as error:
+        raise ValueError(f"{table} is not a table of comma-separated values ({error}).") from None
+
+
+def words(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a table as words between blanks or commas, numbered from 0; none if no file."""
+    if table.is_file():
+        with table.open(encoding="utf-8-sig", errors="replace") as lines:
+            for i, line in enumerate(lines):
+                if found := line.replace(",", " ").split():
+                    yield i, found
+
+
+def in_step(table: Path) -> Callable[[str], list[str]]:
+    """Look up what a table says of a picture; asked in rising order, it holds one line."""
+    lines = (line for _, line in words(table) if is_picture(line[0]))
+    line = next(lines, None)
+
+    def says(name: str) -> list[str]:
+        nonlocal line
+        while line and line[0] < name:
+            line = next(lines, None)
+        return line[1:] if line and line[0] == name else []
+
+    return says
+
+
+def annotation(path: Path, read: Callable[[Path], object]) -> tuple[object, tuple | None]:
+    """What a small file says of a picture, and what is the matter with it: one of them is None."""
+    try:
+        return read(path), None
+    except FileNotFoundError:
+        return None, ("annotation missing", path.name)
+    except Exception as error:  # a broken file makes its reader raise almost anything
+        return None, ("annotation unreadable", f"{path.name}: {error}")
+
+
+def listed(source: Path, folder: Path, name: str, table: Path, row: int) -> dict:
+    """Where a picture lies that a table names: `path` for a `Record`.
+
+    A table may come from anywhere, so it must not make us read outside the source: then the
+    record is called after the table's row and has a problem.
+    """
+    if name and _inside(source, folder / name):
+        return {"path": folder / name}
+    problem = ("outside the source", name) if name else ("no file name", f"row {row}")
+    return {"path": table, "row": row, "problem": problem}
+
+
+def _inside(source: Path, path: Path) -> bool:
+    if ".." in path.parts or "\0" in str(path):
+        return False
+    real = _real(path) if os.path.islink(path) else _real_folder(path.parent) / path.name
+    return real.is_relative_to(_real_folder(source))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+_real_folder = lru_cache(maxsize=4096)(_real)  # else each of 400,000 pictures costs ten look-ups
+
+
+# ------------------------------------------------------------------------ labels and places
+
+
+def code(value: object) -> int | None:
+    """A label's whole number, however it is written ("3", b"3", 3.0, "   3.0000000e+00")."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def floats(text: str, separator: str | None = None) -> list[float] | None:
+    """Numbers in a text, between blanks or the separator; None if there is anything else."""
+    try:
+        return [float(word) for word in text.split(separator)]
+    except ValueError:
+        return None
+
+
+def five_points(numbers: object) -> tuple[tuple[float, float], ...] | None:
+    """The five landmarks of a `Record` from the usual 68 points of a face (or five of its own).
+
+    Parameters
+    ----------
+    numbers : array-like of 136 or 10
+        x and y in turn, or pairs of them.
+
+    Returns
+    -------
+    tuple of 5 pairs of float or None
+        Of 68 points, numbered from 0, the eyes are the means of 36 to 41 and 42 to 47, the nose
+        30, the corners of the mouth 48 and 54. None if there are other than 68 or 5 points, or
+        if they cannot lie on a face.
+    """
+    try:
+        points = np.asarray(numbers, dtype=float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        return None
+    if len(points) == 68:
+        eyes = points[36:42].mean(0), points[42:48].mean(0)
+        points = np.stack([*eyes, points[30], points[48], points[54]])
+    possible = np.abs(points).max(initial=0) < FAR  # False for NaN, too
+    if len(points) != 5 or not possible or np.linalg.norm(points[0] - points[1]) < 1:
+        return None
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def box(left: str, top: str, width: str, height: str) -> tuple[float, float, float, float] | None:
+    """The `bbox` of a `Record` from a corner and a size; None if that is no box."""
+    sides = floats(f"{left} {top} {width} {height}")
+    if sides is None or len(sides) != 4 or min(sides[2:]) <= 0:
+        return None
+    if not np.abs(sides).max() < FAR:  # NaN, too
+        return None
+    return sides[0], sides[1], sides[0] + sides[2], sides[1] + sides[3]
+
+
+def rising(paths: Sequence[Path], expression: str | None, **same: object) -> Iterator[Record]:
+    """Records of frames that lead from neutral to the height of an expression.
+
+    The intensity of frame t of T is (t - 1) / (T - 1), so the first frame is neutral; a frame
+    that is alone is the height.
+    """
+    last = len(paths) - 1
+    for i, path in enumerate(paths):
+        intensity = i / last if last else 1.0
+        name = expression if intensity else "neutral"
+        yield Record(path=path, expression=name, intensity=intensity, **same)
+
+
+def by_name(path: Path, pattern: str, codes: dict[str, str], **same: object) -> Record:
+    """The record of a picture whose file name holds its person and its expression's code.
+
+    Other names are misnamed pictures: no guess is made.
+    """
+    found = re.fullmatch(pattern, path.name, re.IGNORECASE)
+    if found is None:
+        problem = ("misnamed", path.name)
+        return Record(path=path, expression=None, native_label="", problem=problem)
+    label, subject = found["label"].upper(), found["person"].upper()
+    return Record(
+        path=path, expression=codes.get(label), native_label=label, subject=subject, **same
+    )
