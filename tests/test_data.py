@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmagan_lite import data
 from mmagan_lite.data import PreparedFaces, ProceduralFaces, batch_indices, check, write_atomically
+from mmagan_lite.expressions import EXPRESSIONS
 
 
 @pytest.fixture
@@ -171,6 +172,83 @@ def test_an_unknown_split_and_an_empty_one_get_a_sentence():
         ProceduralFaces("valid")
     with pytest.raises(ValueError, match=r"faces must be 1 or more; got 0\."):
         ProceduralFaces("train", faces=0)
+
+
+# --- wrong labels ------------------------------------------------------------------------------
+
+
+def test_label_noise_is_off_unless_asked_for(quick_render):
+    faces = ProceduralFaces("train", faces=400, size=32)
+    assert torch.equal(faces.expression, faces.true_expression)
+    assert torch.equal(faces.rho, faces.true_rho)
+
+
+def test_label_noise_changes_labels_and_nothing_that_is_drawn(monkeypatch, tmp_path):
+    clean = ProceduralFaces("train", faces=16, size=32, seed=3, cache=tmp_path)
+    monkeypatch.setattr(data.renderer, "render", None)  # whatever is drawn now is an error
+    noisy = ProceduralFaces("train", faces=16, size=32, seed=3, cache=tmp_path, label_noise=0.5)
+    assert torch.equal(noisy.pixels(range(16)), clean.pixels(range(16)))
+    for name in ("identity", "nuisance", "true_expression", "true_rho"):
+        assert torch.equal(getattr(noisy, name), getattr(clean, name))
+    assert not torch.equal(noisy.expression, clean.expression)
+    assert torch.equal(noisy.batch(range(16))["expression"], noisy.expression)
+
+
+def test_a_noisy_set_that_comes_first_draws_what_is_true(tmp_path):
+    noisy = ProceduralFaces("test", faces=16, size=32, seed=3, cache=tmp_path, label_noise=1.0)
+    drawn = data.renderer.render(
+        noisy.identity, noisy.true_expression, noisy.true_rho, noisy.nuisance, size=32
+    )
+    assert torch.equal(noisy.pixels(range(16)), (drawn * 255).round().byte())
+
+
+@pytest.mark.parametrize("noise", [0.25, 1.0])
+def test_wrong_labels_are_as_many_as_asked_for_and_those_of_the_table(quick_render, noise):
+    faces = ProceduralFaces("train", faces=16_000, size=32, label_noise=noise)
+    assert {*data.CONFUSED_WITH} == {*EXPRESSIONS}
+    for true, (first, second) in data.CONFUSED_WITH.items():
+        given = faces.expression[faces.true_expression == EXPRESSIONS.index(true)]  # about 2,000
+        share = dict(zip(EXPRESSIONS, given.bincount(minlength=8) / len(given), strict=True))
+        expected = {true: 1 - noise, first: noise * 2 / 3, second: noise / 3}
+        assert share == pytest.approx({name: expected.get(name, 0) for name in share}, abs=0.045)
+        assert sum(share[name] > 0 for name in share) == (3 if noise < 1 else 2)
+
+
+def test_two_annotators_agree_as_often_as_the_docstring_says(quick_render):
+    def given_by(annotator):
+        random = torch.Generator().manual_seed(annotator)
+        return data._annotated(torch.arange(8).repeat(5_000), 0.25, random)
+
+    agreement = (given_by(1) == given_by(2)).float().mean()
+    assert agreement == pytest.approx(0.6, abs=0.01)
+
+
+def test_more_noise_adds_wrong_labels_to_those_of_less(quick_render):
+    little, much = (ProceduralFaces(faces=2_000, size=32, label_noise=n) for n in (0.1, 0.3))
+    again = ProceduralFaces(faces=2_000, size=32, label_noise=0.1)
+    other = ProceduralFaces(faces=2_000, size=32, label_noise=0.1, seed=1)
+    wrong = little.expression != little.true_expression
+    assert torch.equal(little.expression[wrong], much.expression[wrong])
+    assert torch.equal(little.expression, again.expression)
+    assert not torch.equal(wrong, other.expression != other.true_expression)
+
+
+def test_a_wrong_label_keeps_the_intensity_unless_neutral_is_involved(quick_render):
+    faces = ProceduralFaces("train", faces=2_000, size=32, label_noise=0.5)
+    told_neutral, is_neutral = faces.expression == 0, faces.true_expression == 0
+    assert (told_neutral & ~is_neutral).sum() > 50
+    assert (faces.rho[told_neutral] == 0).all()
+    assert (~told_neutral & is_neutral).sum() > 50
+    assert torch.equal(faces.rho.isnan(), ~told_neutral & is_neutral)
+    strong = ~told_neutral & ~is_neutral
+    assert torch.equal(faces.rho[strong], faces.true_rho[strong])
+    assert faces.rho[strong].min() >= 0.2
+
+
+@pytest.mark.parametrize("noise", [-0.1, 1.5, float("nan")])
+def test_label_noise_that_is_no_share_gets_a_sentence(noise):
+    with pytest.raises(ValueError, match=rf"label_noise must be from 0 to 1; got {noise}\."):
+        ProceduralFaces("train", label_noise=noise)
 
 
 # --- prepared photographs -----------------------------------------------------------------------
