@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 from mmagan_lite import data
 from mmagan_lite.data import PreparedFaces, ProceduralFaces, batch_indices, check, write_atomically
 from mmagan_lite.expressions import EXPRESSIONS
+from mmagan_lite.faces.identity import draw_nuisance, draw_person
 
 
 @pytest.fixture
@@ -172,6 +174,65 @@ def test_an_unknown_split_and_an_empty_one_get_a_sentence():
         ProceduralFaces("valid")
     with pytest.raises(ValueError, match=r"faces must be 1 or more; got 0\."):
         ProceduralFaces("train", faces=0)
+
+
+# --- variety without bias -----------------------------------------------------------------------
+
+NAMED = {"skin", "feminine", "age", "glasses", "hair", "style", "beard", "yaw", "exposure"}
+CHANCE = 1e-3  # of a false alarm among all comparisons together
+
+
+@pytest.fixture
+def many(quick_render):
+    """A set, and what differs between its people and photographs: name -> a number a face."""
+    faces = ProceduralFaces("train", faces=6_000, size=32, label_noise=0.25)
+    parts = []
+    for i in torch.arange(len(faces)).split(500):
+        person = draw_person(faces.identity[i], faces.variety)
+        photo = draw_nuisance(faces.identity[i], faces.nuisance[i], faces.variety, size=8)
+        drawn = {**vars(person), **vars(photo)}
+        parts.append({name: value.flatten(1).mean(1) for name, value in drawn.items()})
+    return faces, {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
+def chance_of_no_link(values, groups):
+    """p of a link as strong as this between values (n,) and groups (n,) that have none."""
+    kinds, kind = np.unique(values, return_inverse=True)
+    if len(kinds) > 8:
+        return scipy.stats.kruskal(*[values[groups == g] for g in np.unique(groups)]).pvalue
+    table = np.zeros((groups.max() + 1, len(kinds)))
+    np.add.at(table, (groups, kind), 1)
+    return scipy.stats.chi2_contingency(table[table.any(1)]).pvalue
+
+
+@pytest.mark.parametrize("told", ["true_expression", "expression", "true_rho"])
+def test_people_and_photographs_have_no_link_with_the_expression(many, told):
+    faces, drawn = many
+    assert drawn.keys() >= NAMED
+    groups = getattr(faces, told)
+    if told == "true_rho":
+        groups = (groups * 5).long()  # 0 neutral, then from weak to strong
+    chances = {name: chance_of_no_link(values, groups.numpy()) for name, values in drawn.items()}
+    assert {name: p for name, p in chances.items() if not p > CHANCE / 3 / len(drawn)} == {}
+
+
+def test_a_link_would_be_seen(many):
+    faces, drawn = many
+    expression, least = faces.expression.numpy(), CHANCE / 3 / len(drawn)
+    happy, sometimes = expression == 1, torch.rand(6_000).numpy() < 0.2
+    biased = {
+        "glasses": np.where(happy & sometimes, 1, drawn["glasses"]),  # on every fifth bare face
+        "beard": np.where(happy & sometimes, 1, drawn["beard"]),
+        "style": np.where(happy & sometimes, 5, drawn["style"]),
+        "age": drawn["age"] + 0.1 * happy,  # a tenth of a life
+        "feminine": drawn["feminine"] + 0.1 * happy,
+        "skin": drawn["skin"] * np.where(happy, 0.85, 1),
+        "exposure": drawn["exposure"] * np.where(happy, 1.03, 1),
+    }
+    seen = {
+        name for name, values in biased.items() if chance_of_no_link(values, expression) < least
+    }
+    assert seen == biased.keys()
 
 
 # --- wrong labels ------------------------------------------------------------------------------
