@@ -130,9 +130,8 @@ def _affectnet_rows(source: Path, images: Path, table: Path, split: str) -> Iter
         )
 
 
-# Both releases of crops count as crops: a detector would have nothing to find that their makers
-# have not found. Where they come with landmarks, these still level the eyes and frame the face as
-# in every other data set, and as an edit of a photograph will frame it.
+# Both releases of crops are taken whole: they are cut so closely that an aligned frame, which
+# shows hair and chin, would repeat their edges. With --align their landmarks level the eyes.
 
 
 @layout(
@@ -212,7 +211,7 @@ RAFDB = {
     crops=True,
 )
 def rafdb(source: Path) -> Iterator[Record]:
-    """RAF-DB, basic expressions (Li et al. 2017): the aligned crops, else the originals."""
+    """RAF-DB, basic expressions (Li et al. 2017): aligned crops, else originals (for --align)."""
     root = innermost(source, "basic")
     table, aligned = root / "EmoLabel" / "list_patition_label.txt", root / "Image" / "aligned"
     folder, ending = (
