@@ -1,10 +1,10 @@
 """The command line: ``python -m data_prep LAYOUT SOURCE DEST``."""
 
 import argparse
-import os
 from pathlib import Path
 
 from data_prep import LAYOUTS, prepare
+from data_prep.workers import cores
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,12 +24,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--align",
         action=argparse.BooleanOptionalAction,
-        default=True,
+        default=None,
         help="find each face and level its eyes; --no-align takes the middle square of each "
-        "picture, for sets of face crops",
+        "picture, for sets of face crops (default: what the layout is)",
     )
     parser.add_argument(
-        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (%(default)s)"
+        "--workers", type=int, default=cores(), help="processes (all cores: %(default)s)"
     )
     parser.add_argument(
         "--test-share", type=float, default=0.2, help="share of people to test on (%(default)s)"
@@ -62,7 +62,13 @@ def summary(report: dict) -> str:
         of = f" of {people} people" if people else ""
         counted = ", ".join(f"{name} {n}" for name, n in counts.items())
         lines.append(f"{split}: {sum(counts.values())} pictures{of} ({counted}).")
-    lines.append("Look at contact_sheet.png; report.json names every skipped file.")
+    lines.append(f"{report['grey']} are grey, {report['upscaled']} were enlarged.")
+    copies = report["near_duplicates"]
+    if copies is None:
+        lines.append("Near-duplicates were not sought: pip install imagehash, then prepare anew.")
+    else:
+        lines.append(f"{copies['test_pictures']} test pictures have a near-duplicate in training.")
+    lines.append("Read report.html; skipped.csv names every skipped file.")
     return "\n".join(lines)
 
 

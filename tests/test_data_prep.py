@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep import LAYOUTS, Record, prepare
 from data_prep.__main__ import main
-from data_prep.prepare import Journal
+from data_prep.journal import Journal
 from data_prep.records import Layout, expression_named
 from mmagan_lite.detection import align, detect, find_face, load_image
 
@@ -280,7 +280,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_note_is_told_as_such(tmp_path, 
     add = Journal.add
 
     def add_until_full(journal, crop, entry):
-        if len(journal.done) == 5:
+        if journal.done == 5:
             journal.file.write('{"source": "to')
             journal.file.flush()
             raise OSError(errno.ENOSPC, "No space left on device")

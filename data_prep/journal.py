@@ -1,0 +1,149 @@
+"""Writing so that a run may be stopped at any moment and goes on where it was."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from data_prep.records import Record
+
+COLUMNS = ("file_name", "expression", "intensity", "subject", "source", "native_label")
+
+
+@contextmanager
+def written_whole(path: Path, mode: str = "w") -> Iterator[IO]:
+    """A file to write to that appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+    mode : {"w", "wb"}
+        Text is UTF-8; what has no place in it (file names may hold anything) is escaped.
+
+    Yields
+    ------
+    file
+        Open for writing; if an error ends the block, a full disk included, nothing remains.
+    """
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open(mode, **({} if "b" in mode else text)) as file:
+            yield file
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_same(dest: Path, before: dict, now: dict) -> None:
+    """Refuse to go on in a folder that was begun with other options."""
+    changed = [f"{k} was {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]]
+    if changed:
+        raise ValueError(
+            f"{dest} was prepared with other options ({'; '.join(changed)}); "
+            f"use the same ones or another folder."
+        )
+
+
+class Journal:
+    """What has been done so far, in DEST/progress.jsonl: the options, then a line a picture.
+
+    Pictures are noted in the order of the data set, so that those done are its first ones.
+
+    Parameters
+    ----------
+    dest : Path
+        The folder to write: new, empty, or with a journal.
+    header : dict
+        The options, which must be those of the journal that is there.
+
+    Attributes
+    ----------
+    done : int
+        Pictures noted so far.
+
+    Raises
+    ------
+    ValueError
+        If `dest` holds something else or was begun with other options.
+    """
+
+    def __init__(self, dest: Path, header: dict) -> None:
+        self.dest, self.path = dest, dest / "progress.jsonl"
+        if self.path.exists():
+            self._resume(header)
+        elif dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+            raise ValueError(
+                f"{dest} is not empty and was not prepared by data_prep; choose a new folder."
+            )
+        else:
+            dest.mkdir(parents=True, exist_ok=True)
+            with written_whole(self.path) as file:
+                file.write(json.dumps(header) + "\n")
+        self.done = sum(1 for _ in self.entries())
+        self.file = self.path.open("a", encoding="utf-8")
+
+    def _resume(self, header: dict) -> None:
+        with self.path.open("rb+") as file:
+            first = file.readline()
+            check_same(self.dest, json.loads(first), header)
+            whole = len(first) + sum(len(line) for line in file if line.endswith(b"\n"))
+            file.truncate(whole)  # a kill may have torn the last line
+        for leftover in self.dest.rglob("*.partial"):
+            leftover.unlink()
+
+    def entries(self) -> Iterator[dict]:
+        """All pictures noted so far, used and skipped."""
+        with self.path.open(encoding="utf-8") as lines:
+            next(lines)  # the options
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))
+
+    def remaining(self, records: Iterable[Record], source: Path) -> Iterator[Record]:
+        """The records that are still to be done, after a look at whether the others are the same.
+
+        Raises
+        ------
+        ValueError
+            If a picture that is done is not where it was.
+        """
+        records = iter(records)
+        for entry in self.entries():
+            record = next(records, None)
+            if record is None or record.name(source) != entry["source"]:
+                raise ValueError(
+                    f"{source} has changed since the run began: {entry['source']} was there; "
+                    f"prepare it anew in another folder."
+                )
+        return records
+
+    def add(self, png: bytes | None, entry: dict) -> None:
+        """Write a crop, then note it: what is noted is there."""
+        if png is not None:
+            target = self.dest / entry["split"] / entry["file_name"]
+            target.parent.mkdir(exist_ok=True)
+            with written_whole(target, "wb") as file:
+                file.write(png)
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+        self.done += 1
+
+    def write_metadata(self) -> None:
+        """metadata.csv of both splits, for all pictures noted so far."""
+        writers = {}
+        with ExitStack() as files:
+            for entry in self.entries():
+                if "skipped" in entry:
+                    continue
+                split = entry["split"]
+                if split not in writers:
+                    table = written_whole(self.dest / split / "metadata.csv")
+                    writers[split] = csv.DictWriter(
+                        files.enter_context(table), COLUMNS, extrasaction="ignore",
+                        lineterminator="\n",
+                    )  # fmt: skip
+                    writers[split].writeheader()
+                writers[split].writerow(entry)
