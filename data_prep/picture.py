@@ -174,7 +174,8 @@ def _face(photo: Image.Image, record: Record) -> Face:
 def _within(photo: Image.Image, face: Face) -> Face:
     """The face, if its place can be one in this photograph."""
     left, top, right, bottom = face.box
-    fits = 0 < right - left <= photo.width and 0 < bottom - top <= photo.height
+    width, height = right - left, bottom - top
+    fits = 0 < width <= 2 * photo.width and 0 < height <= 2 * photo.height  # some stick out
     if not fits or not contains((0, 0, *photo.size), face.centre):
         place = ", ".join(f"{side:g}" for side in face.box)
         raise UnusableError(

@@ -84,7 +84,7 @@ class Tally:
             "skipped": dict(self.skipped.most_common()),
             "split": {
                 "how": " and ".join(sorted(self.split_by)),
-                **{split: counts.total() for split, counts in pictures},
+                **{split: counts.total() for split, counts in reversed(pictures)},
             },
             "pictures": {s: {e: c[e] for e in EXPRESSIONS if c[e]} for s, c in pictures},
             "people": {split: len(names) for split, names in sorted(self.people.items())},
