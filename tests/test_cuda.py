@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def test_faces_are_the_same_within_one_8_bit_step():
     people, label = torch.arange(16), torch.arange(16) % 8
-    cpu = mg.faces.render(people, label, 0.7, nuisance=3)
-    gpu = mg.faces.render(people, label, 0.7, nuisance=3, device="cuda")
+    cpu = mg.faces.render(people, label, 0.7, nuisance=3, occlusion=0.3)
+    gpu = mg.faces.render(people, label, 0.7, nuisance=3, occlusion=0.3, device="cuda")
     assert gpu.device.type == "cuda"
     assert (gpu.cpu() - cpu).abs().max() <= 1.01 / 255
 

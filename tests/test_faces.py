@@ -1,10 +1,14 @@
 """Procedural faces: what they promise about expression, intensity, identity and background."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from mmagan_lite.expressions import EXPRESSIONS
-from mmagan_lite.faces import change_mask, render
+from mmagan_lite.faces import ACTION_UNITS, change_mask, geometry, render
+from mmagan_lite.faces.identity import draw_nuisance
 
 PEOPLE = torch.arange(6)
 EMOTIONS = EXPRESSIONS[1:]
@@ -37,14 +41,44 @@ def test_a_face_does_not_depend_on_its_batch():
         assert torch.equal(batch[i], alone[0])
 
 
-def test_a_face_does_not_depend_on_the_number_of_threads():
-    one = render(PEOPLE, "disgust", 0.7)
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_face_does_not_depend_on_the_number_of_threads(count):
+    people = torch.arange(21)  # divides evenly by none of them
+    one = render(people, people % 8, 0.7, people, occlusion=0.5)
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(count)
     try:
-        assert torch.equal(one, render(PEOPLE, "disgust", 0.7))
+        assert torch.equal(one, render(people, people % 8, 0.7, people, occlusion=0.5))
+        assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
+
+
+def test_one_person_in_many_pictures_is_drawn_as_if_alone():
+    """What expressions share is drawn once; that must not show."""
+    people = torch.tensor([5, 5, 2, 5, 2, 2])
+    photo = torch.tensor([1, 1, 1, 9, 1, 1])
+    label = torch.tensor([1, 0, 6, 1, 3, 7])
+    together = render(people, label, 0.8, photo)
+    for i in range(6):
+        alone = render(int(people[i]), int(label[i]), 0.8, int(photo[i]))
+        assert torch.equal(together[i], alone[0])
+
+
+OVERDONE = dict.fromkeys(ACTION_UNITS, 1.5)
+
+
+@pytest.mark.parametrize("units", [*EMOTIONS, OVERDONE], ids=[*EMOTIONS, "all units, overdone"])
+def test_regions_hold_all_that_is_drawn_for_them(units, monkeypatch):
+    """The reference works on whole pictures; the most turned and shifted of 400 are compared."""
+    seeds = torch.arange(400)
+    pose = ("yaw", "pitch", "roll", "shift_x", "scale")
+    photos = draw_nuisance(seeds, seeds, 1.0, 1)
+    extreme = torch.cat([getattr(photos, name).flatten().sort().indices[[0, -1]] for name in pose])
+    drawn = render(extreme, units, 1.0, extreme)
+    whole = dict.fromkeys(geometry.REGIONS, (..., slice(0, 128), slice(0, 128)))
+    monkeypatch.setattr(geometry, "find_regions", lambda *_: whole)
+    assert torch.equal(drawn, render(extreme, units, 1.0, extreme))
 
 
 @pytest.mark.parametrize("expression", EMOTIONS)
@@ -53,10 +87,15 @@ def test_intensity_zero_is_the_neutral_face(expression):
 
 
 @pytest.mark.parametrize("expression", EMOTIONS)
-def test_change_grows_with_intensity(expression):
-    steps = torch.linspace(0, 1, 7)
-    energy = torch.stack([change_energy(expression, float(r)).sum((1, 2, 3)) for r in steps])
-    assert (energy.diff(dim=0) > 0).all()
+def test_change_grows_with_intensity_for_256_people(expression):
+    people, rho = torch.arange(256), torch.linspace(0, 1, 6)
+    for some in people.split(32):
+        face = render(
+            some.repeat_interleave(6), expression, rho.repeat(32), some.repeat_interleave(6)
+        )
+        face = face.view(32, 6, -1)
+        change = (face - face[:, :1]).square().sum(-1)
+        assert (change.diff(dim=1) > 0).all()
 
 
 @pytest.mark.parametrize("expression", EMOTIONS)
@@ -64,6 +103,7 @@ def test_only_the_mask_changes_and_it_is_a_part_of_the_face(expression):
     face = render(PEOPLE, expression, 1.0, 3)
     neutral = render(PEOPLE, "neutral", 0.0, 3)
     mask = change_mask(PEOPLE, expression, 1.0, 3)
+    assert torch.equal(mask, (face != neutral).any(1))
     assert torch.equal(face.where(~mask[:, None], neutral), neutral)
     assert 0.03 < mask.float().mean() < 0.35
     assert not mask[:, :20].any()
@@ -104,6 +144,46 @@ def test_people_and_photographs_differ_and_variety_narrows_them():
     assert (same - same[:1]).abs().mean() < 2 / 255  # one pose, light and backdrop, but grain
 
 
+def test_occluders_hide_a_part_whatever_the_expression():
+    people = torch.arange(60)
+    bare = render(people, "anger", 1.0, people, 64)
+    hidden = render(people, "anger", 1.0, people, 64, occlusion=1.0)
+    covered = (hidden != bare).any(1)  # (60, 64, 64)
+    assert (covered.flatten(1).float().mean(1) > 0.03).all()
+    assert not covered[:, :6].any()
+    neutral = render(people, 0, 0.0, people, 64, occlusion=1.0) != render(
+        people, 0, 0.0, people, 64
+    )
+    same = (covered == neutral.any(1)).flatten(1).float().mean(1)
+    assert (same > 0.95).all()  # the same object, whose edge mixes with what lies behind
+    seen = change_mask(people, "anger", 1.0, people, 64, occlusion=1.0)
+    assert seen.sum() < 0.8 * change_mask(people, "anger", 1.0, people, 64).sum()
+
+
+def test_the_share_of_occluded_photographs_is_as_asked_and_others_stay_as_they_were():
+    people = torch.arange(200)
+    bare = render(people, 0, 0.0, people, 32)
+    some = render(people, 0, 0.0, people, 32, occlusion=0.3)
+    share = (some != bare).flatten(1).any(1).float().mean()
+    assert 0.2 < share < 0.4  # three standard deviations
+    assert torch.equal(render(people, 0, 0.0, people, 32, occlusion=0.0), bare)
+
+
+def test_drawing_many_faces_takes_little_memory():
+    """The text in `CHUNK`: what is worked on does not grow with the batch."""
+    code = """
+import resource, torch
+from mmagan_lite.faces import render
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+render(torch.arange(32), 1, 0.5)
+before = peak()
+render(torch.arange(320), 1, 0.5, size=32)
+print(peak() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 40  # MB
+
+
 def test_small_sizes_are_averages():
     large = render(9, "fear", 0.9, size=128)
     dark = torch.nn.functional.max_pool2d(large, 4) < 0.98  # highlights are cut after averaging
@@ -125,6 +205,7 @@ def test_appearance_is_independent_of_expression():
     [
         ({"size": 100}, "size must be one of 32, 64, 128, 256; got 100"),
         ({"variety": -1}, "variety must be from 0 to 1"),
+        ({"occlusion": 1.5}, "occlusion must be from 0 to 1"),
         ({"identity": 1.5}, "identity must be a whole number"),
         ({"identity": "anna"}, "identity must be a whole number"),
         ({"nuisance": torch.rand(2)}, "nuisance must be a whole number"),

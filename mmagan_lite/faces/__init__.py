@@ -6,6 +6,7 @@ coloured (`materials`), lit and put in front of a backdrop (`compositing`).
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,17 @@ from torch import Tensor
 
 from ..expressions import intensities, labels
 from .action_units import ACTION_UNITS, PROTOTYPES, activate, split, vector
-from .compositing import compose
-from .identity import draw_nuisance, draw_person
+from .compositing import Scene, compose, make_scene
+from .geometry import Plane, lower_jaw, make_plane
+from .identity import Nuisance, Person, draw_nuisance, draw_person, few
 
 __all__ = ["ACTION_UNITS", "PROTOTYPES", "SIZES", "change_mask", "render"]
 
 SIZES = (32, 64, 128, 256)
+
+CHUNK, CHUNK_ON_GPU = 8, 256
+"""Faces drawn at a time: what is worked on should stay in a processor's cache, fit into the
+memory of a GPU and keep it busy."""
 
 
 @torch.no_grad()
@@ -29,6 +35,7 @@ def render(
     nuisance: int | Tensor = 0,
     size: int = 128,
     variety: float = 1.0,
+    occlusion: float = 0.0,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Draw faces.
@@ -52,6 +59,9 @@ def render(
         Side in pixels; 32 and 64 are averages of the drawing at 128, before it is rounded.
     variety : float
         How much people and photographs differ, from 0 (one pose, light and backdrop) to 1.
+    occlusion : float
+        Share of the photographs, from 0 to 1, in which sunglasses, a mask or a hand hides a
+        part of the face; which ones depends on the seeds.
     device : torch.device or str, optional
         Where to draw; default: where `identity` lies.
 
@@ -63,32 +73,13 @@ def render(
     Raises
     ------
     ValueError
-        If an expression or unit is unknown, ρ or variety is outside [0, 1], a seed is not a
-        whole number, the size is not one of the four, or lengths differ.
+        If an expression or unit is unknown, ρ, variety or occlusion is outside [0, 1], a seed
+        is not a whole number, the size is not one of the four, or lengths differ.
     """
-    if size not in SIZES:
-        raise ValueError(f"size must be one of 32, 64, 128, 256; got {size!r}.")
-    if not 0 <= variety <= 1:
-        raise ValueError(f"variety must be from 0 to 1; got {variety!r}.")
-    seeds = [_seeds("identity", identity), _seeds("nuisance", nuisance)]
-    strengths = intensities(rho)
-    if isinstance(expression, Mapping):
-        code = vector(expression)[None]
-        *seeds, strengths = _broadcast(*seeds, strengths)
-        units = code.to(strengths.device) * strengths[:, None]
-    else:
-        *seeds, strengths, c = _broadcast(*seeds, strengths, labels(expression))
-        units = activate(c, strengths)
-    device = device or seeds[0].device
-    person_seed, photo_seed, units = (t.to(device) for t in (*seeds, units))
-
-    canvas = max(size, 128)
-    person = draw_person(person_seed, variety)
-    photo = draw_nuisance(person_seed, photo_seed, variety, canvas)
-    image = compose(person, photo, split(units), canvas)
-    if canvas > size:
-        image = F.avg_pool2d(image, canvas // size)
-    return (image.clamp(0, 1) * 255).round() / 255
+    person, photo, units = _checked(identity, expression, rho, nuisance, size, variety, occlusion)
+    device = torch.device(device or person.device)
+    person, photo, units = (t.to(device) for t in (person, photo, units))
+    return _draw(person, photo, units, size, variety, occlusion)
 
 
 def change_mask(
@@ -98,13 +89,14 @@ def change_mask(
     nuisance: int | Tensor = 0,
     size: int = 128,
     variety: float = 1.0,
+    occlusion: float = 0.0,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Where a face differs from its own neutral by at least one 8-bit level.
 
     Parameters
     ----------
-    identity, expression, rho, nuisance, size, variety, device
+    identity, expression, rho, nuisance, size, variety, occlusion, device
         As for `render`.
 
     Returns
@@ -117,9 +109,82 @@ def change_mask(
     ValueError
         As for `render`.
     """
-    face = render(identity, expression, rho, nuisance, size, variety, device)
-    neutral = render(identity, "neutral", 0.0, nuisance, size, variety, device)
-    return (face != neutral).any(1)
+    person, photo, units = _checked(identity, expression, rho, nuisance, size, variety, occlusion)
+    device = torch.device(device or person.device)
+    person, photo = (t.to(device).repeat_interleave(2) for t in (person, photo))
+    units = torch.stack([units, torch.zeros_like(units)], 1).flatten(0, 1).to(device)
+    image = _draw(person, photo, units, size, variety, occlusion)
+    return (image[0::2] != image[1::2]).any(1)
+
+
+def _checked(
+    identity, expression, rho, nuisance, size: int, variety: float, occlusion: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Seeds of people (B,) and photographs (B,), and action units (B, 25)."""
+    if size not in SIZES:
+        raise ValueError(f"size must be one of 32, 64, 128, 256; got {size!r}.")
+    if not 0 <= variety <= 1:
+        raise ValueError(f"variety must be from 0 to 1; got {variety!r}.")
+    if not 0 <= occlusion <= 1:
+        raise ValueError(f"occlusion must be from 0 to 1; got {occlusion!r}.")
+    seeds = [_seeds("identity", identity), _seeds("nuisance", nuisance)]
+    strengths = intensities(rho)
+    if isinstance(expression, Mapping):
+        code = vector(expression)[None]
+        *seeds, strengths = _broadcast(*seeds, strengths)
+        units = code.to(strengths.device) * strengths[:, None]
+    else:
+        *seeds, strengths, c = _broadcast(*seeds, strengths, labels(expression))
+        units = activate(c, strengths)
+    return *seeds, units
+
+
+@torch.no_grad()
+def _draw(
+    person: Tensor, photo: Tensor, units: Tensor, size: int, variety: float, occlusion: float
+) -> Tensor:
+    """Pictures (B, 3, size, size) of checked seeds and units, drawn in parts that fit a cache."""
+    whole = (person, photo, units)
+    if len(person) == 0:
+        return torch.empty(0, 3, size, size, device=person.device)
+    threads = torch.get_num_threads() if person.device.type == "cpu" else 1
+    most = CHUNK if person.device.type == "cpu" else CHUNK_ON_GPU
+    parts = zip(*(t.split(min(most, -(-len(t) // threads))) for t in whole), strict=True)
+    jobs = [(*part, size, variety, occlusion) for part in parts]
+    if threads == 1:
+        return torch.cat([_draw_part(*job) for job in jobs])
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        images = list(pool.map(lambda job: _draw_part(*job), jobs))
+    torch.set_num_threads(threads)  # what the pool's threads set is also the default of new ones
+    return torch.cat(images)
+
+
+@torch.no_grad()
+def _draw_part(
+    person: Tensor, photo: Tensor, units: Tensor, size: int, variety: float, occlusion: float
+) -> Tensor:
+    """The pictures of one part."""
+    canvas = max(size, 128)
+    p, n, plane, scene = _photographs(person, photo, variety, occlusion, canvas)
+    a = split(units)
+    image = compose(p, n, a, lower_jaw(plane, a), scene)
+    if canvas > size:
+        image = F.avg_pool2d(image, canvas // size)
+    return image.clamp_(0, 1).mul_(255).round_().div_(255)
+
+
+def _photographs(
+    person: Tensor, photo: Tensor, variety: float, occlusion: float, canvas: int
+) -> tuple[Person, Nuisance, Plane, Scene]:
+    """All that an expression leaves alone: drawn once for all expressions of a photograph."""
+    pairs, which = torch.unique(torch.stack([person, photo], 1), dim=0, return_inverse=True)
+    p = draw_person(pairs[:, 0], variety)
+    n = draw_nuisance(pairs[:, 0], pairs[:, 1], variety, canvas, occlusion)
+    plane = make_plane(n, canvas)
+    drawn = (p, n, plane, make_scene(p, n, plane))
+    if len(pairs) == len(person) and bool((which[1:] > which[:-1]).all()):
+        return drawn  # each once, in order
+    return tuple(few(batch, which) for batch in drawn)
 
 
 def _seeds(name: str, seed: int | Tensor) -> Tensor:

@@ -47,7 +47,7 @@ PROTOTYPES: dict[str, dict[str, float]] = {
     "sadness": {"1": 1.25, "4": 0.55, "15": 1.3, "17": 0.9, "43": 0.5, "7": 0.1},
     "surprise": {"1": 1.0, "2": 1.0, "5": 1.0, "25": 1.0, "27": 1.0},
     "fear": {"1": 1.1, "2": 0.5, "4": 0.7, "5": 1.0, "20": 1.0, "25": 1.0, "16": 0.6, "26": 0.5},
-    "disgust": {"9": 1.0, "10": 1.0, "4": 0.6, "6": 0.5, "7": 0.8, "15": 0.6, "17": 0.5,
+    "disgust": {"9": 0.9, "10": 1.15, "4": 0.5, "6": 0.5, "7": 0.8, "15": 0.6, "17": 0.5,
                 "25": 0.4, "16": 0.3},
     "anger": {"4": 1.3, "5": 0.6, "7": 0.5, "23": 1.0, "24": 1.0, "17": 0.6, "38": 1.0, "15": 0.25},
     "contempt": {"12R": 0.85, "14R": 1.0, "10R": 0.4, "2R": 0.6, "7": 0.3, "43": 0.25},
@@ -56,6 +56,10 @@ PROTOTYPES: dict[str, dict[str, float]] = {
 random side could not be told from the code z."""
 
 _NAMES = list(ACTION_UNITS)
+
+# Faint smiles, sad brows and dimples have to show in a few pixels: these units start steeper, and
+# are the same at full strength.
+_EARLY = torch.tensor([name.rstrip("LR") in ("1", "6", "12", "14", "15") for name in _NAMES])
 
 
 def vector(units: Mapping[str | int, float]) -> Tensor:
@@ -111,5 +115,6 @@ def activate(expression: Tensor, rho: Tensor) -> Tensor:
 
 
 def split(strengths: Tensor) -> dict[str, Tensor]:
-    """The columns of (B, 25) strengths by name, each (B, 1, 1) to combine with images."""
-    return {name: strengths[:, i, None, None] for i, name in enumerate(_NAMES)}
+    """What is seen of (B, 25) strengths, by unit, each (B, 1, 1) to combine with images."""
+    seen = torch.where(_EARLY.to(strengths.device), strengths * (1.4 - 0.4 * strengths), strengths)
+    return {name: seen[:, i, None, None] for i, name in enumerate(_NAMES)}

@@ -1,11 +1,13 @@
 """Light on the relief, and layers from the backdrop to the film grain."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from . import geometry, materials, relief
+from . import geometry, materials, occluders, relief
 from .geometry import Plane, Units
-from .identity import Nuisance, Person
+from .identity import Nuisance, Person, few
 from .shapes import band, blur, bump, over, sample, slope, smoothstep
 
 
@@ -27,14 +29,20 @@ def light_skin(p: Person, n: Nuisance, plane: Plane, height: Tensor, albedo: Ten
     ly = -torch.sin(n.light_height)
     lz = torch.cos(n.light_azimuth) * torch.cos(n.light_height)
     facing = (-gx * lx - gy * ly + lz) * norm
-    diffuse = ((facing + 0.35) / 1.35).clamp(min=0)
-    hollow = ((height - blur(height, 4)) * 9.0).clamp(-0.4, 0.1)
-    shade = (n.ambient + (1.16 - n.ambient) * diffuse) * (1 + hollow)
-    shade = shade.clamp(min=0.05)
+    diffuse = ((facing + 0.35) / 1.35).clamp_(min=0)
+    hollow = ((height - blur(height, 4)) * 9.0).clamp_(-0.4, 0.1)
+    shade = (n.ambient + (1.16 - n.ambient) * diffuse).mul_(1 + hollow).clamp_(min=0.05)
     warm = torch.stack([shade.pow(0.82), shade.pow(1.06), shade.pow(1.14)], 1)
     half = (facing + norm).clamp(min=0) / (2 * (1 + lz)).sqrt()
-    gloss = half.pow(26) * (0.05 + 0.07 * (1 - p.skin.mean(1)))
-    return albedo * warm + gloss[:, None]
+    gloss = power_26(half) * (0.05 + 0.07 * (1 - p.skin.mean(1)))
+    return warm.mul_(albedo).add_(gloss[:, None])
+
+
+def power_26(x: Tensor) -> Tensor:
+    """Take x to the 26th power by squaring: a fifth of the time of `pow`."""
+    x2 = x * x
+    x8 = x2.square().square_()
+    return x8.square().mul_(x8).mul_(x2)
 
 
 def hair_shape(p: Person, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,8 +61,11 @@ def hair_shape(p: Person, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
     along = ((x - p.hair_part * 0.6).square() + (y + 1.12).square()).sqrt()
     flow = sample(p.strands, angle * 26, along * 5) * 0.65
     flow = flow + sample(p.strands, angle * 60 + 11, along * 9) * 0.35
-    curls = sample(p.strands, x * 13, y * 13)
-    strands = flow + (curls - flow) * curly
+    strands, curls = flow, torch.zeros_like(flow)
+    who = curly.flatten().nonzero().flatten()
+    if len(who):
+        strands = flow.clone()
+        strands[who] = curls[who] = sample(p.strands[who], x[who] * 13, y[who] * 13)
 
     end = 0.10 + 0.45 * bob + 2.0 * long + 0.12 * curly - 0.06 * cropped
     top = 1 - (
@@ -85,86 +96,137 @@ def hair_colour(p: Person, plane: Plane, strands: Tensor) -> Tensor:
     return p.hair * tone.clamp(min=0.25)[:, None] + 0.035 * shine[:, None]
 
 
-def paint_behind(image: Tensor, p: Person, plane: Plane, hair: Tensor) -> Tensor:
-    """Hair behind the head, neck, shoulders and ears."""
-    x, y = plane.x, plane.y
-    falls = ((p.style == 4) | (p.style == 5)).float()
-    back = band(p.half_width * 1.08 - x.abs(), 0.05) * band((y + 0.4), 0.05)
-    back = back * band(0.60 + 1.5 * (p.style == 5).float() - y, 0.08) * falls
-    image = over(image, hair * 0.55, back)
+def paint_behind(image: Tensor, p: Person, plane: Plane, hair: Tensor) -> None:
+    """Hair behind the head, neck, shoulders and ears, in place."""
+    who = ((p.style == 4) | (p.style == 5)).flatten().nonzero().flatten()
+    if len(who):
+        image[who] = paint_long_hair(image[who], few(p, who), few(plane, who), hair[who])
+    part = plane.part("below")
+    image[part.place] = paint_body(part.of(image), p, part)
+    for region, sign in (("left ear", -1), ("right ear", 1)):
+        part = plane.part(region)
+        image[part.place] = paint_ear(part.of(image), p, part, sign)
+
+
+def paint_long_hair(image: Tensor, p: Person, plane: Plane, hair: Tensor) -> Tensor:
+    """The hair of a bob or longer, behind the neck."""
+    back = band(p.half_width * 1.08 - plane.x.abs(), 0.05) * band(plane.y + 0.4, 0.05)
+    back *= band(0.60 + 1.5 * (p.style == 5).float() - plane.y, 0.08)
+    return over(image, hair * 0.55, back)
+
+
+def paint_body(image: Tensor, p: Person, part: Plane) -> Tensor:
+    """Neck and collar."""
+    x, y = part.x, part.y
     neck_width = 0.37 + 0.07 * (1 - p.feminine) + 0.10 * smoothstep(y, 0.95, 1.25)
     under_chin = 0.52 + 0.36 * smoothstep(y - 0.10 * x.square(), 0.98, 1.35)
-    rounded = 1 - 0.35 * (x / neck_width).square().clamp(max=1)
+    rounded = 1 - 0.35 * (x / neck_width).square_().clamp_(max=1)
     neck = p.skin * (under_chin * rounded)[:, None]
     image = over(image, neck, band(neck_width - x.abs(), 0.03) * band(y - 0.5, 0.05))
     collar = band(y - 1.13 + 0.13 * smoothstep(x.abs(), 0.30, 0.95), 0.03)
     folds = 0.85 + 0.15 * torch.sin(x * 5 + 3 * y)
-    image = over(image, p.clothes * folds[:, None], collar)
-    shown = (p.style < 4).float()
-    for sign in (-1, 1):
-        ex = sign * (p.half_width + 0.012)
-        ear = ((x - ex) / 0.085).square() + ((y - 0.06) / 0.165).square()
-        inner = bump(x, y, ex, 0.05, 0.055, 0.11)
-        tone = p.skin * (0.80 - 0.28 * inner)[:, None]
-        image = over(image, tone, band((1 - ear) * 0.05, 0.018) * shown)
-    return image
+    return over(image, p.clothes * folds[:, None], collar)
 
 
-def paint_glasses(image: Tensor, p: Person, plane: Plane) -> Tensor:
-    """Thin rims, bridge and temples, on those who wear glasses."""
-    x, y = plane.fx, plane.fy
+def paint_ear(image: Tensor, p: Person, part: Plane, sign: int) -> Tensor:
+    """One ear, where hair does not cover it."""
+    x, y, ex = part.x, part.y, sign * (p.half_width + 0.012)
+    ear = ((x - ex) / 0.085).square_() + ((y - 0.06) / 0.165).square_()
+    inner = bump(x, y, ex, 0.05, 0.055, 0.11)
+    tone = p.skin * (0.80 - 0.28 * inner)[:, None]
+    return over(image, tone, band((1 - ear) * 0.05, 0.018) * (p.style < 4))
+
+
+def paint_glasses(image: Tensor, p: Person, part: Plane) -> Tensor:
+    """Thin rims, bridge and temples."""
+    x, y = part.fx, part.fy
     cx, cy = p.eye_distance + 0.012, p.eye_height + 0.02
     across, down = (x.abs() - cx).abs() / 0.205, (y - cy).abs() / 0.150
     rim = 1 - (across.pow(3.2) + down.pow(3.2) + 1e-6).pow(1 / 3.2)
     frame = band(0.012 - (rim * 0.17).abs(), 0.018)
     bridge = band(0.010 - (y - cy + 0.035 - 0.4 * x.square()).abs(), 0.018)
-    bridge = bridge * band(0.10 - x.abs(), 0.02)
+    bridge *= band(0.10 - x.abs(), 0.02)
     temple = band(0.012 - (y - cy + 0.03).abs(), 0.018) * band(x.abs() - cx - 0.2, 0.02)
-    temple = temple * band(p.half_width - x.abs(), 0.04)
+    temple *= band(p.half_width - x.abs(), 0.04)
     metal = p.hair * 0.25 + 0.05
-    image = over(image, image * 0.9 + 0.1, 0.35 * p.glasses * band(rim, 0.1))
-    return over(image, metal, 0.9 * p.glasses * torch.maximum(torch.maximum(frame, bridge), temple))
+    image = over(image, image * 0.9 + 0.1, 0.35 * band(rim, 0.1))
+    return over(image, metal, 0.9 * torch.maximum(torch.maximum(frame, bridge), temple))
 
 
-def compose(p: Person, n: Nuisance, a: Units, size: int) -> Tensor:
-    """The whole picture, (B, 3, size, size), not yet rounded."""
-    plane = geometry.make_plane(n, a, size, p.age.device)
-    m = geometry.mouth(p, a, plane.fx)
-    edge = geometry.outline(p, plane.x, plane.chin_y)
+@dataclass
+class Scene:
+    """What does not depend on the expression: all that is behind the face, and the hair."""
 
+    image: Tensor  # (B, 3, H, W)
+    hair: Tensor
+    front: Tensor  # signed distance to the hair in front of the face, (B, H, W)
+    shadow: Tensor  # of that hair on the forehead
+
+
+def make_scene(p: Person, n: Nuisance, plane: Plane) -> Scene:
+    """Draw the scene for a batch of people in their photographs."""
     body, opening, strands = hair_shape(p, plane)
     hair = hair_colour(p, plane, strands)
-    image = paint_behind(backdrop(n, plane), p, plane, hair)
+    image = backdrop(n, plane)
+    paint_behind(image, p, plane, hair)
+    shadow = 1 - 0.28 * smoothstep(opening, 0.13, 0.0) * (p.style > 0)
+    return Scene(image, hair, torch.minimum(body, -opening), shadow)
 
-    albedo = materials.skin(p, plane)
-    albedo = over(albedo, p.lips, 0.85 * materials.lip_cover(m, plane.fy))
-    nostril = bump(
-        plane.nx.abs(),
-        plane.ny,
-        0.5 * p.nose_width,
-        p.nose_length + 0.068 - 0.03 * a["9"],
-        0.036 + 0.012 * a["38"],
-        0.026,
-    )
-    albedo = albedo * (1 - 0.72 * nostril)[:, None]
-    shadow = smoothstep(opening, 0.13, 0.0) * (p.style > 0).float()
-    albedo = albedo * (1 - 0.28 * shadow)[:, None]
+
+def draw_face(
+    p: Person, n: Nuisance, a: Units, plane: Plane, shadow: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The face up to its outline (B, 3, H, W), and its coverage (B, H, W)."""
+    part = plane.part("mouth")
+    m = geometry.mouth(p, a, part.fx)
+    albedo = materials.skin(p, plane) * shadow[:, None]
+    lips = 0.85 * materials.lip_cover(m, part.fy)
+    albedo[part.place] = over(part.of(albedo), p.lips, lips)
+    nose = plane.part("nose")
+    albedo[nose.place] *= (1 - materials.nostrils(p, nose, a))[:, None]
+    edge = geometry.outline(p, plane.x, plane.chin_y)
     height = relief.height_field(p, plane, a, m, edge)
     face = light_skin(p, n, plane, height, albedo)
 
-    face = materials.paint_beard(face, p, plane, m)
-    face = materials.paint_mouth(face, plane, m, a)
-    for side in ("L", "R"):
-        eye = geometry.eye(p, a, plane.fx, plane.fy, side)
+    add_beards(face, p, a, plane)
+    face[part.place] = materials.paint_mouth(part.of(face), part, m, a)
+    for side, region in (("L", "left eye"), ("R", "right eye")):
+        part = plane.part(region)
+        eye = geometry.eye(p, a, part.fx, part.fy, side)
         gaze = (n.gaze_x * 0.16, n.gaze_y * 0.16)
-        face = materials.paint_eye(face, p, eye, side, gaze, n.light_azimuth)
-        face = materials.paint_brow(face, p, plane, geometry.brow(p, a, plane.fx, side))
-    image = over(image, face, band(edge, 1.6 * plane.pixel))
+        image = materials.paint_eye(part.of(face), p, eye, side, gaze, n.light_azimuth)
+        brow = geometry.brow(p, a, part.fx, side)
+        face[part.place] = materials.paint_brow(image, p, part, brow)
+    return face, band(edge, 1.6 * plane.pixel)
 
-    front = torch.minimum(body, -opening)
-    image = over(image, hair, band(front, 0.045))
-    image = paint_glasses(image, p, plane)
+
+def add_beards(face: Tensor, p: Person, a: Units, plane: Plane) -> None:
+    """Paint the beards of those who have one, in place."""
+    who = ((p.stubble > 0) | (p.moustache > 0)).flatten().nonzero().flatten()
+    if len(who):
+        p, a = few(p, who), {unit: strength[who] for unit, strength in a.items()}
+        part, image = few(plane, who).part("jaw"), face[who]
+        m = geometry.mouth(p, a, part.fx)
+        image[part.place] = materials.paint_beard(part.of(image), p, part, m)
+        face[who] = image
+
+
+def add_glasses(image: Tensor, p: Person, plane: Plane) -> None:
+    """Put glasses on those who wear them, in place."""
+    who = p.glasses.flatten().nonzero().flatten()
+    if len(who):
+        p, part, picture = few(p, who), few(plane, who).part("eyes"), image[who]
+        picture[part.place] = paint_glasses(part.of(picture), p, part)
+        image[who] = picture
+
+
+def compose(p: Person, n: Nuisance, a: Units, plane: Plane, scene: Scene) -> Tensor:
+    """The whole picture, (B, 3, H, W), not yet rounded."""
+    face, cover = draw_face(p, n, a, plane, scene.shadow)
+    image = over(scene.image, face, cover)
+    image = over(image, scene.hair, band(scene.front, 0.045))
+    add_glasses(image, p, plane)
+    occluders.add(image, p, n, plane)
     tint = torch.cat([1 + n.warmth, torch.ones_like(n.warmth), 1 - n.warmth], 1)
-    image = image * (n.exposure * tint)[..., None]
-    grain = n.grain * n.grain_strength[:, None]
-    return image + grain
+    image *= (n.exposure * tint)[..., None]
+    return image.add_(n.grain * n.grain_strength[:, None])

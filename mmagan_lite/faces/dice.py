@@ -13,6 +13,10 @@ def scramble(x: Tensor) -> Tensor:
     return x ^ (x >> 15)
 
 
+MOST_THROWS = 128
+"""How often one `Dice` can be thrown."""
+
+
 class Dice:
     """Draws for a batch of seeds: the k-th throw is a function of seed, stream and k alone.
 
@@ -31,14 +35,22 @@ class Dice:
         self.key = scramble(seeds + 0x9E3779B9 * stream) ^ high  # (B,)
         self.spread = spread
         self.throws = 0
+        throws = torch.arange(1, MOST_THROWS + 1, device=seeds.device)
+        self.singles = self._fractions(0x10001 * throws)  # (B, MOST_THROWS), all at once: fast
+
+    def _fractions(self, places: Tensor) -> Tensor:
+        """Numbers in (0, 1) for integer places (K,): shape (B, K)."""
+        bits = scramble(scramble(places)[None] + self.key[:, None])
+        return ((bits >> 8).float() + 0.5).div_(1 << 24)
 
     def _unit(self, *shape: int) -> Tensor:
-        """Uniform in (0, 1), shape (B, *shape)."""
+        """The next throw: uniform in (0, 1), shape (B, *shape)."""
         self.throws += 1
-        count = max(1, torch.Size(shape).numel())
+        count = torch.Size(shape).numel()
+        if count == 1:
+            return self.singles[:, self.throws - 1].reshape(-1, *shape)
         places = torch.arange(count, device=self.key.device) + 0x10001 * self.throws
-        bits = scramble(scramble(places)[None] + self.key[:, None])
-        return ((bits >> 8).float() + 0.5).div(1 << 24).reshape(-1, *shape)
+        return self._fractions(places).reshape(-1, *shape)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """Uniform in [low, high], narrowed towards the middle by `spread`; shape (B, 1, 1)."""

@@ -3,7 +3,8 @@
 The curves are functions of the person and the action units.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,23 @@ from .identity import Nuisance, Person
 from .shapes import bump, smoothstep
 
 Units = dict[str, Tensor]
+
+REGIONS = {
+    "forehead": (-0.52, 0.52, -0.85, -0.20),
+    "left eye": (-0.68, 0.02, -0.72, 0.20),
+    "right eye": (-0.02, 0.68, -0.72, 0.20),
+    "eyes": (-0.80, 0.80, -0.30, 0.30),
+    "cheeks": (-0.74, 0.74, -0.48, 0.58),
+    "nose": (-0.34, 0.34, -0.40, 0.62),
+    "mouth": (-0.72, 0.72, 0.27, 1.50),
+    "jaw": (-0.92, 0.92, 0.27, 1.60),
+    "below": (-1.80, 1.80, 0.42, 1.90),
+    "left ear": (-0.90, -0.60, -0.15, 0.27),
+    "right ear": (0.60, 0.90, -0.15, 0.27),
+}
+"""Where features lie, as (left, right, top, bottom) in face units: whatever is drawn for a region
+is exactly zero outside of it, for every person, pose and action unit. A feature therefore costs
+no more than its region."""
 
 
 @dataclass
@@ -29,6 +47,19 @@ class Plane:
     nx: Tensor  # the nose, which stands out and so moves more
     ny: Tensor
     pixel: Tensor  # side of a pixel, (B, 1, 1)
+    place: tuple = (Ellipsis,)  # which part of the picture this is
+    places: dict[str, tuple] = field(default_factory=dict)  # where the regions are in it
+
+    def part(self, region: str) -> "Plane":
+        """The coordinates of one region only, for all faces of the batch."""
+        place = self.places[region]
+        names = ("u", "v", "x", "y", "chin_y", "fx", "fy", "jy", "nx", "ny")
+        parts = {name: getattr(self, name)[place].contiguous() for name in names}
+        return Plane(**parts, pixel=self.pixel, place=place)
+
+    def of(self, image: Tensor) -> Tensor:
+        """A copy of this part of a picture."""
+        return image[self.place].contiguous()
 
 
 def jaw_drop(a: Units) -> Tensor:
@@ -36,24 +67,59 @@ def jaw_drop(a: Units) -> Tensor:
     return 0.07 * a["26"] + 0.15 * a["27"] + 0.01 * a["25"] - 0.015 * a["17"]
 
 
-def make_plane(n: Nuisance, a: Units, size: int, device) -> Plane:
-    """Coordinates for a batch of poses and jaws."""
-    middles = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
+def make_plane(n: Nuisance, size: int) -> Plane:
+    """Coordinates for a batch of poses, the jaws at rest."""
+    middles = (torch.arange(size, device=n.scale.device) + 0.5) * (2 / size) - 1
     v, u = torch.meshgrid(middles, middles, indexing="ij")
     u, v = u[None] + n.shift_x * 0, v[None] + n.shift_x * 0  # (B, H, W)
     across, down = (u - n.shift_x) / n.scale, (v - n.shift_y) / n.scale
     cos, sin = torch.cos(n.roll), torch.sin(n.roll)
     x, y = across * cos + down * sin, down * cos - across * sin
-    depth = (1 - (x / 0.8).square() - (y / 1.15).square()).clamp(min=0)
+    depth = (1 - (x / 0.8).square_() - (y / 1.15).square_()).clamp_(min=0)
     fx, fy = x - n.yaw * depth, y - n.pitch * depth
-
-    drop = jaw_drop(a)
-    sink = smoothstep(fy, 0.44, 1.0) * smoothstep(0.95 - fx.abs(), 0.0, 0.25)
-    jy = fy - drop * sink
     stick_out = bump(fx, fy, 0, 0.30, 0.30, 0.42)
     nx, ny = fx - 0.4 * n.yaw * stick_out, fy - 0.3 * n.pitch * stick_out
-    chin_y = y - drop * smoothstep(y, 0.40, 1.0) * smoothstep(0.95 - x.abs(), 0.0, 0.25)
-    return Plane(u, v, x, y, chin_y, fx, fy, jy, nx, ny, 2 / (size * n.scale))
+    pixel, places = 2 / (size * n.scale), find_regions(n, size)
+    return Plane(u, v, x, y, y, fx, fy, fy, nx, ny, pixel, places=places)
+
+
+def lower_jaw(plane: Plane, a: Units) -> Plane:
+    """The plane with the jaws where the action units pull them."""
+    drop = jaw_drop(a)
+    sink = smoothstep(plane.fy, 0.44, 1.0) * smoothstep(0.95 - plane.fx.abs(), 0.0, 0.25)
+    fall = smoothstep(plane.y, 0.40, 1.0) * smoothstep(0.95 - plane.x.abs(), 0.0, 0.25)
+    return replace(plane, jy=plane.fy - drop * sink, chin_y=plane.y - drop * fall)
+
+
+def find_regions(n: Nuisance, size: int) -> dict[str, tuple]:
+    """The pixels that the regions take up, as indices of rows and columns.
+
+    They cover all faces of a batch. Rows come in twos and columns in sixteens, so that the
+    processor's vector instructions divide evenly and a face does not depend on its batch to
+    the last bit.
+    """
+    boxes = torch.tensor(list(REGIONS.values()), device=n.scale.device)  # (R, 4)
+    left, right, top, bottom = boxes.T[:, None]  # each (1, R)
+    yaw, pitch = 1.4 * n.yaw[..., 0], 1.4 * n.pitch[..., 0]  # (B, 1): the nose moves most
+    left, right = left + yaw.clamp(max=0), right + yaw.clamp(min=0)
+    top, bottom = top + pitch.clamp(max=0), bottom + pitch.clamp(min=0)
+    x, y = torch.stack([left, right] * 2, -1), torch.stack([top, top, bottom, bottom], -1)
+    cos, sin = torch.cos(n.roll), torch.sin(n.roll)  # corners x, y: (B, R, 4)
+    u = n.shift_x + n.scale * (x * cos - y * sin)
+    v = n.shift_y + n.scale * (x * sin + y * cos)
+    ends = torch.stack([v.amin((0, 2)), v.amax((0, 2)), u.amin((0, 2)), u.amax((0, 2))], -1)
+    pixels = ((ends + 1) * (size / 2)).tolist()
+
+    def whole(low: float, high: float, step: int) -> slice:
+        start = step * math.floor((low - 1) / step)
+        stop = step * math.ceil((high + 1) / step)
+        start = min(max(start, 0), size - step)
+        return slice(start, min(max(stop, start + step), size))
+
+    return {
+        name: (..., whole(v0, v1, 2), whole(u0, u1, 16))
+        for name, (v0, v1, u0, u1) in zip(REGIONS, pixels, strict=True)
+    }
 
 
 def outline(p: Person, x: Tensor, y: Tensor) -> Tensor:

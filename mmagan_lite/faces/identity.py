@@ -6,7 +6,9 @@ Appearance is drawn independently of the expression; within a person it hangs to
 greys the hair, darker skin goes with darker hair and eyes).
 """
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -187,13 +189,22 @@ class Nuisance:
     clouds: Tensor
     grain_strength: Tensor
     grain: Tensor
+    occluder: Tensor  # 0 none, 1 sunglasses, 2 mask, 3 hand
+    occluder_x: Tensor
+    occluder_y: Tensor
+    occluder_turn: Tensor
+    occluder_colour: Tensor
 
 
-def draw_nuisance(identity: Tensor, nuisance: Tensor, variety: float, size: int) -> Nuisance:
-    """Pose, light, backdrop and grain of a batch of (identity, nuisance) seeds (B,)."""
+def draw_nuisance(
+    identity: Tensor, nuisance: Tensor, variety: float, size: int, occlusion: float = 0.0
+) -> Nuisance:
+    """Pose, light, backdrop, grain and occluder of a batch of (identity, nuisance) seeds (B,)."""
     seeds = identity * 0x1003F + nuisance
     dice = Dice(seeds, stream=2, spread=variety)
     backdrop = dice.pick(BACKDROP)
+    object_dice = Dice(seeds, stream=3)
+    occluded = object_dice.chance(occlusion)
     return Nuisance(
         yaw=dice.normal(0, 0.075),
         pitch=dice.normal(0, 0.045),
@@ -214,4 +225,19 @@ def draw_nuisance(identity: Tensor, nuisance: Tensor, variety: float, size: int)
         clouds=dice.texture(8, 8),
         grain_strength=dice.uniform(0.006, 0.018),
         grain=dice.texture(size, size),
+        occluder=occluded * (1 + object_dice.uniform(0, 3).floor().clamp(max=2)),
+        occluder_x=object_dice.uniform(-1, 1),
+        occluder_y=object_dice.uniform(-1, 1),
+        occluder_turn=object_dice.uniform(-1, 1),
+        occluder_colour=object_dice.pick(CLOTHES),
     )
+
+
+Batch = TypeVar("Batch")
+
+
+def few(batch: Batch, which: Tensor) -> Batch:
+    """Some faces of a batch, as one of its dataclasses; `which` are their indices."""
+    fields = ((f.name, getattr(batch, f.name)) for f in dataclasses.fields(batch))
+    tensors = {name: value[which] for name, value in fields if isinstance(value, Tensor)}
+    return dataclasses.replace(batch, **tensors)

@@ -10,7 +10,7 @@ from .shapes import band, bump, over, sample, smoothstep
 
 def colour(*rgb: float, like: Tensor) -> Tensor:
     """A constant colour as (1, 3, 1, 1) on the device of `like`."""
-    return torch.tensor(rgb, device=like.device).view(1, 3, 1, 1)
+    return torch.tensor(rgb, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
 
 
 def skin(p: Person, plane: Plane) -> Tensor:
@@ -31,36 +31,36 @@ def skin(p: Person, plane: Plane) -> Tensor:
     return tone * (1 - 0.28 * spots)[:, None]
 
 
-def beard_cover(p: Person, plane: Plane, m: Mouth) -> tuple[Tensor, Tensor]:
+def beard_cover(p: Person, part: Plane, m: Mouth) -> tuple[Tensor, Tensor]:
     """Where beard and moustache grow, each (B, H, W), travelling with the jaw."""
-    x, y = plane.fx, plane.jy
-    low = 0.40 + 0.30 * (1 - (x / 0.42).square()).clamp(0, 1)
+    x, y = part.fx, part.jy
+    low = 0.40 + 0.30 * (1 - (x / 0.42).square()).clamp_(0, 1)
     jaw = smoothstep(y - low, 0.0, 0.16) * smoothstep(y, 0.3, 0.5)
     lip_line = m.outer_upper - 0.03
     nose_base = p.nose_length + 0.06 + 0.9 * x.square()
-    lip = smoothstep(plane.fy, nose_base, nose_base + 0.09)
-    lip = lip * smoothstep(plane.fy - lip_line, 0.03, -0.01)
-    lip = lip * smoothstep(x.abs(), p.mouth_width * 1.35, p.mouth_width * 0.75)
+    lip = smoothstep(part.fy, nose_base, nose_base + 0.09)
+    lip *= smoothstep(part.fy - lip_line, 0.03, -0.01)
+    lip *= smoothstep(x.abs(), p.mouth_width * 1.35, p.mouth_width * 0.75)
     sides = smoothstep(x.abs(), p.mouth_width * 0.95, p.mouth_width * 1.2)
-    around = torch.maximum(sides, smoothstep(plane.fy - m.outer_lower, 0.015, 0.06))
+    around = torch.maximum(sides, smoothstep(part.fy - m.outer_lower, 0.015, 0.06))
     whole = torch.maximum(jaw * around, lip)
     return p.stubble * whole, p.moustache * lip
 
 
-def paint_beard(image: Tensor, p: Person, plane: Plane, m: Mouth) -> Tensor:
+def paint_beard(image: Tensor, p: Person, part: Plane, m: Mouth) -> Tensor:
     """Stubble, beard and moustache over skin."""
-    cover, moustache = beard_cover(p, plane, m)
-    grain = sample(p.strands, plane.fx * 75, plane.jy * 60)
+    cover, moustache = beard_cover(p, part, m)
+    grain = sample(p.strands, part.fx * 75, part.jy * 60)
     dense = (0.45 + 0.4 * p.beard) * cover * (0.8 + 0.5 * grain)
-    dense = torch.maximum(dense, moustache * (0.85 + 0.3 * grain)).clamp(0, 1)
+    dense = torch.maximum(dense, moustache * (0.85 + 0.3 * grain)).clamp_(0, 1)
     return over(image, p.hair * 0.85, dense)
 
 
-def paint_brow(image: Tensor, p: Person, plane: Plane, b: Brow) -> Tensor:
+def paint_brow(image: Tensor, p: Person, part: Plane, b: Brow) -> Tensor:
     """Hairs along the brow's curve."""
     ends = smoothstep(b.t, -0.03, 0.08) * smoothstep(b.t, 1.04, 0.88)
-    strands = sample(p.strands, b.t * 26 + (plane.fy - b.middle) * 60, plane.fy * 30)
-    cover = band(b.thick - (plane.fy - b.middle).abs(), 0.032) * ends
+    strands = sample(p.strands, b.t * 26 + (part.fy - b.middle) * 60, part.fy * 30)
+    cover = band(b.thick - (part.fy - b.middle).abs(), 0.032) * ends
     tone = p.hair * 0.62 + p.skin * 0.06
     return over(image, tone, (cover * (0.86 + 0.22 * strands)).clamp(0, 1))
 
@@ -99,9 +99,9 @@ def paint_eye(image: Tensor, p: Person, e: Eye, side: str, gaze, light) -> Tenso
     return over(image, p.skin * 0.45, 0.42 * rim)
 
 
-def paint_mouth(image: Tensor, plane: Plane, m: Mouth, a: Units) -> Tensor:
+def paint_mouth(image: Tensor, part: Plane, m: Mouth, a: Units) -> Tensor:
     """Cavity, tongue, teeth and both lips (already lit: `image` holds the shaded face)."""
-    y, edge = plane.fy, m.s.abs().clamp(max=1)
+    y, edge = part.fy, m.s.abs().clamp(max=1)
     soft = 0.026
     within = band(1 - m.s.abs(), 0.05)
     hole = band(torch.minimum(y - m.inner_upper, m.inner_lower - y), soft) * within
@@ -111,9 +111,9 @@ def paint_mouth(image: Tensor, plane: Plane, m: Mouth, a: Units) -> Tensor:
     inner = over(inner, colour(0.70, 0.27, 0.27, like=image), (1.5 * tongue).clamp(max=1))
     smile = 0.5 * (a["12L"] + a["12R"])
     raised = 0.5 * (a["10L"] + a["10R"])
-    part = a["25"].clamp(max=1)
-    shown = (0.065 * smile + 0.045 * raised + 0.04 * a["20"] + 0.016 * a["27"]) * part
-    shown = shown + 0.045 * raised * (1 - part)
+    apart = a["25"].clamp(max=1)
+    shown = (0.065 * smile + 0.045 * raised + 0.04 * a["20"] + 0.016 * a["27"]) * apart
+    shown = shown + 0.045 * raised * (1 - apart)
     ivory = colour(0.95, 0.93, 0.88, like=image) * (1 - 0.45 * edge.pow(2.5))[:, None]
     upper_teeth = band(m.inner_upper + shown - y, 0.016) * (shown / 0.012).clamp(0, 1)
     inner = over(inner, ivory, upper_teeth)
@@ -127,9 +127,16 @@ def paint_mouth(image: Tensor, plane: Plane, m: Mouth, a: Units) -> Tensor:
     line = band(0.007 - (y - seam).abs(), 0.026) * band(1.03 - m.s.abs(), 0.06)
     image = image * (1 - 0.62 * line * closed)[:, None]
     for side in ("L", "R"):
-        pit = bump(plane.fx, y, m.corner_x[side], m.corner_y[side], 0.035, 0.03)
+        pit = bump(part.fx, y, m.corner_x[side], m.corner_y[side], 0.035, 0.03)
         image = image * (1 - 0.4 * pit)[:, None]
     return image
+
+
+def nostrils(p: Person, part: Plane, a: Units) -> Tensor:
+    """How dark the nostrils are, (B, H, W)."""
+    height = p.nose_length + 0.068 - 0.03 * a["9"]
+    width = 0.036 + 0.012 * a["38"]
+    return 0.72 * bump(part.nx.abs(), part.ny, 0.5 * p.nose_width, height, width, 0.026)
 
 
 def lip_cover(m: Mouth, y: Tensor) -> Tensor:

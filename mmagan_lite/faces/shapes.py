@@ -11,24 +11,24 @@ from torch import Tensor
 
 def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """0 below `low`, 1 above `high`, smooth between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    t = ((x - low) / (high - low)).clamp_(0, 1)
+    return (3 - 2 * t).mul_(t).mul_(t)
 
 
 def bump(x: Tensor, y: Tensor, cx, cy, rx, ry) -> Tensor:
     """A smooth hill of height 1 on the ellipse around (cx, cy) with radii rx, ry."""
-    inside = (1 - ((x - cx) / rx).square() - ((y - cy) / ry).square()).clamp(min=0)
-    return inside * inside
+    away = ((x - cx) / rx).square_() + ((y - cy) / ry).square_()
+    return (1 - away).clamp_(min=0).square_()
 
 
 def ridge(x: Tensor, y: Tensor, ax, ay, bx, by, width) -> Tensor:
     """A smooth hill of height 1 along the segment from (ax, ay) to (bx, by), thin at its ends."""
     dx, dy = bx - ax, by - ay
-    t = ((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)
-    t = t.clamp(0, 1) if isinstance(t, Tensor) else t
-    far = (x - ax - t * dx).square() + (y - ay - t * dy).square()
-    inside = (1 - far / (width * width)).clamp(min=0)
-    return inside * inside * (4 * t * (1 - t) * 0.75 + 0.25)
+    x, y = x - ax, y - ay
+    t = ((x * dx + y * dy) / (dx * dx + dy * dy)).clamp_(0, 1)
+    far = (x - t * dx).square_() + (y - t * dy).square_()
+    inside = (1 - far / (width * width)).clamp_(min=0).square_()
+    return ((1 - t).mul_(t).mul_(3).add_(0.25)).mul_(inside)
 
 
 def band(distance: Tensor, edge: float | Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def band(distance: Tensor, edge: float | Tensor) -> Tensor:
 
 def over(below: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
     """Lay a colour (B, 3, H|1, W|1) over an image by its coverage (B, H, W)."""
-    return below + (colour - below) * cover[:, None]
+    return torch.lerp(below, colour, cover[:, None])
 
 
 def sample(texture: Tensor, u: Tensor, v: Tensor) -> Tensor:
