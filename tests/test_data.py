@@ -380,13 +380,19 @@ def touch(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
 
+def replace_at_the_same_time(path):
+    time = path.stat().st_mtime_ns
+    Image.new("RGB", (20, 20)).save(path)
+    os.utime(path, ns=(time, time))
+
+
 @pytest.mark.parametrize(
     ("change", "reads"),
     [
         (lambda folder: None, 0),
         (lambda folder: rewrite(folder / "metadata.csv", lambda t: [t[0], *t[:0:-1]]), 4),
         (lambda folder: rewrite(folder / "metadata.csv", lambda t: t[:-1]), 3),
-        (lambda folder: Image.new("RGB", (20, 20)).save(folder / "2.png"), 4),
+        (lambda folder: replace_at_the_same_time(folder / "2.png"), 4),
         (lambda folder: touch(folder / "2.png"), 4),
         (lambda folder: (folder / "2.png").write_bytes((folder / "1.png").read_bytes()), 4),
     ],
