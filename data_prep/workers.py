@@ -46,7 +46,7 @@ def prepare_all(jobs: Iterator[Job], workers: int) -> Iterator[tuple[bytes | Non
         yield from map(prepare_one, jobs)
         return
     try:
-        with ProcessPoolExecutor(workers, _context(), initializer=_start) as pool:
+        with fresh_processes(workers) as pool:
             yield from _in_order(pool, jobs, 4 * workers)
     except BrokenProcessPool:
         raise ChildProcessError(
@@ -69,13 +69,14 @@ def _in_order(pool: ProcessPoolExecutor, jobs: Iterator[Job], ahead: int) -> Ite
             future.cancel()
 
 
-def _context():
+def fresh_processes(workers: int) -> ProcessPoolExecutor:
+    """Processes that have imported what they need; one thread each."""
     # Forking this process may hang, as torch's threads run in it: fork a fresh one that has
     # imported everything, or start from nothing where there is no fork.
     fresh = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(fresh)
-    context.set_forkserver_preload(["data_prep.workers"])
-    return context
+    context.set_forkserver_preload(["data_prep.workers", "facenet_pytorch", "imagehash"])
+    return ProcessPoolExecutor(workers, context, initializer=_start)
 
 
 def _start() -> None:
