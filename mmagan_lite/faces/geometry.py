@@ -31,6 +31,10 @@ REGIONS = {
 is exactly zero outside of it, for every person, pose and action unit. A feature therefore costs
 no more than its region."""
 
+STEP = (2, 16)
+"""Rows and columns of a region come in such numbers: a processor's vector instructions then
+divide them evenly in a batch of any size."""
+
 
 @dataclass
 class Plane:
@@ -94,9 +98,7 @@ def lower_jaw(plane: Plane, a: Units) -> Plane:
 def find_regions(n: Nuisance, size: int) -> dict[str, tuple]:
     """The pixels that the regions take up, as indices of rows and columns.
 
-    They cover all faces of a batch. Rows come in twos and columns in sixteens, so that the
-    processor's vector instructions divide evenly and a face does not depend on its batch to
-    the last bit.
+    They cover all faces of a batch.
     """
     boxes = torch.tensor(list(REGIONS.values()), device=n.scale.device)  # (R, 4)
     left, right, top, bottom = boxes.T[:, None]  # each (1, R)
@@ -117,7 +119,7 @@ def find_regions(n: Nuisance, size: int) -> dict[str, tuple]:
         return slice(start, min(max(stop, start + step), size))
 
     return {
-        name: (..., whole(v0, v1, 2), whole(u0, u1, 16))
+        name: (..., whole(v0, v1, STEP[0]), whole(u0, u1, STEP[1]))
         for name, (v0, v1, u0, u1) in zip(REGIONS, pixels, strict=True)
     }
 
