@@ -103,7 +103,7 @@ def _run(
     finally:
         journal.file.close()
         journal.write_metadata()
-    done, seconds = journal.done - done, time.monotonic() - start
+    done, seconds = journal.done - done, max(1e-3, time.monotonic() - start)
     print(f"{done} pictures in {seconds:.1f} s, {done / seconds:.1f} a second.")
 
 
