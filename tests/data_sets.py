@@ -92,6 +92,7 @@ def imagefolder(root: Path) -> None:
     hidden(train / "sad" / "glass.png")
     text(train / "sad" / "Thumbs.db", "not a picture")
     picture(train / "sad" / ".ipynb_checkpoints" / "glass.png")
+    picture(train / ".thumbnails" / "glass.png")
     hidden(train / "__MACOSX" / "glass.png")
     picture(root / "val" / "surprised" / "b.webp")
     picture(root / "papers" / "happy" / "figure.png")  # not in a split
@@ -231,7 +232,7 @@ FERPLUS = """\
 Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF
 Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0
 Training,fer0000001.png,0,5,0,5,0,0,0,0,0,0
-Training,,0,0,0,0,0,0,0,0,0,10
+Training,,6,0,0,0,0,0,0,0,0,4
 Training,fer0000003.png,0,0,0,0,0,0,0,0,2,8
 PublicTest,fer0028709.png,1,0,0,0,0,0,0,0,9,0
 PrivateTest,fer0032298.png,0,0,10,0,0,0,0,0,0,0
@@ -242,7 +243,7 @@ PrivateTest,fer0032300.png,1,0,0,0,0,0,0,9,0,0
 
 def fer2013(root: Path, plus: bool = True) -> None:
     lines = [f"{label},{pixels(40 * i)},{usage}" for i, (label, usage) in enumerate(FER2013)]
-    lines[7] = "6,1 2 three,PrivateTest"
+    lines[7] = lines[7].replace(" ", "", 1)  # a number is missing
     text(root / "fer2013.csv", "\n".join(["emotion,pixels,Usage", *lines]) + "\n")
     if plus:
         text(root / "fer2013new.csv", FERPLUS)

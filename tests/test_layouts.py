@@ -239,6 +239,12 @@ def test_affectnet_plus(made):
     }
 
 
+def test_affectnet_plus_reads_nothing_beside_the_source(tmp_path):
+    data_sets.affectnet_plus(tmp_path)
+    records = list(LAYOUTS["affectnet_plus"].records(tmp_path / "part1" / "train" / "images"))
+    assert {r.problem[0] for r in records} == {"annotation missing"}
+
+
 # ---------------------------------------------------------------------- found on the internet
 
 
@@ -272,7 +278,7 @@ def test_ferplus_replaces_the_labels_of_fer2013(made):
     assert told(source, records, "expression", "intensity", "split", "native_label") == {
         "fer2013.csv#0": (NEUTRAL, 0.0, "train", "neutral"),
         "fer2013.csv#1": (HAPPY, None, "train", "happiness/sadness"),
-        "fer2013.csv#2": (None, None, "train", "nf"),
+        "fer2013.csv#2": (NEUTRAL, 0.0, "train", "neutral"),
         "fer2013.csv#3": (None, None, "train", "nf"),
         "fer2013.csv#4": (None, 0.9, "test", "unknown"),
         "fer2013.csv#5": ("surprise", 1.0, "test", "surprise"),
@@ -303,11 +309,22 @@ def test_fer2013_without_ferplus_in_all_its_headers(made, name, header):
         lines = [",".join(line.split(",")[i] for i in (0, 2, 1)) for line in lines]
     (source / "fer2013.csv").unlink()
     (source / name).write_text("\n".join([header, *lines]))
+    (source / "train.csv").write_text("emotion,pixels\n0,1 2 3\n")  # part of the same pictures
     _, records = made("fer2013")
     assert [r.expression for r in records] == NATIVE
     assert [r.split for r in records] == ["train"] * 4 + ["test"] * 4
     assert [r.pixels is None for r in records] == [False] * 7 + [True]
     assert {r.intensity for r in records} == {None, 0.0}
+
+
+@pytest.mark.parametrize("last", ["256", "-1", "1.5", "three", "1 2", ""])
+def test_fer2013_pixels_must_be_2304_grey_levels(made, last):
+    source, _ = made("fer2013", plus=False)
+    levels = "7 " * (48 * 48 - 1)
+    for end, good in ((last, False), ("255", True)):
+        (source / "fer2013.csv").write_text(f"emotion,pixels,Usage\n3,{levels}{end},Training\n")
+        _, (record,) = made("fer2013")
+        assert (record.problem is None) == good
 
 
 def test_fer2013_as_kaggle_hands_it_out_has_no_labels_to_test_on(made):
