@@ -6,25 +6,38 @@ import functools
 import inspect
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 import matplotlib
 import numpy as np
+import torch
 from IPython.display import Markdown
 from PIL import Image, ImageDraw, ImageFont
 
 from mmagan_lite import detection, editing, faces
 from mmagan_lite.data import FIRST_IDENTITY
 from mmagan_lite.editing import Picture
-from mmagan_lite.expressions import EXPRESSIONS
+from mmagan_lite.expressions import EXPRESSIONS, index
+from mmagan_lite.faces import ACTION_UNITS, PROTOTYPES
+from mmagan_lite.faces.action_units import vector
 from mmagan_lite.generator import Generator
 
 STEPS = 11  # positions of the slider: ρ = 0, 0.1, ..., 1
 TILE, THUMBNAIL, GAP, CAPTION = 256, 122, 10, 22  # pixels
+UNIT_WIDTH = "22em"  # of the slider of one action unit, name and number included
 RANGE = 64  # 8-bit levels at which the picture of the difference is fully red or blue
+REGIONS = {
+    "Brows": ("1", "2L", "2R", "4"),
+    "Eyes and cheeks": ("5", "6", "7", "43"),
+    "Nose": ("9", "38"),
+    "Mouth": ("10L", "10R", "12L", "12R", "14L", "14R", "15", "16", "17", "20", "23", "24", "25",
+              "26", "27"),
+}  # fmt: skip
+"""The action units as the panel `action_units` groups them."""
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -77,7 +90,111 @@ def explore(
     return ExpressionExplorer(model, identity, photo)
 
 
-class ExpressionExplorer(ipywidgets.VBox):
+def action_units(
+    identity: int = FIRST_IDENTITY["test"] + 7,
+    expression: str | int | Mapping[str | int, float] = "happiness",
+) -> "ActionUnitPlayground":
+    """A panel to move the muscles of a drawn face one by one.
+
+    Parameters
+    ----------
+    identity : int
+        Which drawn person to start with; see `mmagan_lite.faces.render`.
+    expression : str, int, or mapping of action units to strengths
+        What to start with; see `ActionUnitPlayground.show`.
+
+    Returns
+    -------
+    ActionUnitPlayground
+
+    Raises
+    ------
+    ValueError
+        If there is no such expression or unit, or a strength is outside [0, 1.5].
+
+    Examples
+    --------
+    >>> panel = action_units()
+    >>> panel.show("contempt")
+    >>> panel.units["12R"].value = 0.5
+    >>> panel.picture().save("smirk.png")
+    """
+    return ActionUnitPlayground(identity, expression)
+
+
+class Panel(ipywidgets.VBox):
+    """Controls, a picture that follows them, and a sentence about it.
+
+    Each kind of panel has its own `picture` and `describe`, which read the controls.
+
+    Parameters
+    ----------
+    above, below : sequence of widgets
+        What stands over and under the picture.
+    controls : sequence of widgets
+        Those whose `value` the picture depends on.
+    """
+
+    def __init__(
+        self,
+        above: Sequence[ipywidgets.Widget],
+        controls: Sequence[ipywidgets.Widget],
+        below: Sequence[ipywidgets.Widget] = (),
+    ) -> None:
+        self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.facts = ipywidgets.Label()
+        redraw = Debounced(self.redraw)
+        for control in controls:
+            control.observe(lambda change: redraw(), "value")
+        self.redraw()
+        super().__init__([*above, self.image, self.facts, *below])
+
+    def redraw(self) -> None:
+        """Show what the controls say."""
+        self.image.value = _png(self.picture(), compress_level=1)
+        self.facts.value = self.describe()
+
+    def picture(self) -> Image.Image:
+        """What the panel shows, as one picture."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """One sentence about the picture."""
+        raise NotImplementedError
+
+    def _people(self, identity: int) -> ipywidgets.HBox:
+        """Make the controls that choose one of a hundred drawn people."""
+        hundred = identity - identity % 100
+        self.identity = ipywidgets.IntSlider(
+            identity,
+            min=hundred,
+            max=hundred + 99,
+            continuous_update=False,
+            readout_format="d",
+            description="Person",
+        )
+        self.next_person = ipywidgets.Button(description="Next person", icon="arrow-right")
+        self.next_person.on_click(self._next)
+        return ipywidgets.HBox([self.identity, self.next_person])
+
+    def _next(self, button: ipywidgets.Button) -> None:
+        last = self.identity.value == self.identity.max
+        self.identity.value = self.identity.min if last else self.identity.value + 1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.describe()}"
+
+    # ipywidgets 7 shows itself by this method, and then there is no picture; 8 has none.
+    _ipython_display_ = None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The live panel, and its picture and text for pages that have no kernel."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        picture = base64.b64encode(_png(self.picture().quantize(256), optimize=True)).decode()
+        return {WIDGET_VIEW: view, "image/png": picture, "text/plain": repr(self)}
+
+
+class ExpressionExplorer(Panel):
     """The panel of `explore`.
 
     All strengths of an expression are computed at once, so that moving the slider only looks
@@ -120,32 +237,11 @@ class ExpressionExplorer(ipywidgets.VBox):
             description="Strength ρ",
             layout={"width": "30em"},
         )
-        hundred = identity - identity % 100
-        self.identity = ipywidgets.IntSlider(
-            identity,
-            min=hundred,
-            max=hundred + 99,
-            continuous_update=False,
-            readout_format="d",
-            description="Person",
-        )
-        self.next_person = ipywidgets.Button(description="Next person", icon="arrow-right")
-        self.next_person.on_click(self._next)
-        self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
-        self.facts = ipywidgets.Label()
-        person = ipywidgets.HBox([self.identity, self.next_person])
+        person = self._people(identity)
         person.layout.display = None if photo is None else "none"
-
-        redraw = Debounced(self.redraw)
-        for control in (self.expression, self.rho, self.identity):
-            control.observe(lambda change: redraw(), "value")
-        self.redraw()
-        super().__init__([person, self.expression, self.rho, self.image, self.facts])
-
-    def redraw(self) -> None:
-        """Show what the controls say."""
-        self.image.value = _png(self.picture(), compress_level=1)
-        self.facts.value = self.describe()
+        super().__init__(
+            [person, self.expression, self.rho], [self.expression, self.rho, self.identity]
+        )
 
     def picture(self) -> Image.Image:
         """What the panel shows, as one picture.
@@ -170,7 +266,7 @@ class ExpressionExplorer(ipywidgets.VBox):
         before, after, truth = self._current()
         change = np.abs(_levels(after) - _levels(before)).mean(-1)  # (H, W)
         text = f"{self._name()}, {self._wanted()}: mean change {change.mean():.1f} of 255 levels"
-        inside = (_levels(truth or before) != _levels(before)).any(-1)  # (H, W)
+        inside = _changed(before, truth or before)  # (H, W)
         if inside.any() and change.any():
             share = change[inside].sum() / change.sum()
             text += f", {share:.0%} of it where the exact answer changes"
@@ -187,8 +283,7 @@ class ExpressionExplorer(ipywidgets.VBox):
         return None if self.photo else self._drawn(face, expression, strengths)
 
     def _drawn(self, person: int, expression: str, rho: list[float]) -> list[Image.Image]:
-        size = editing.image_size(self.model)
-        return editing.to_pil(2 * faces.render(person, expression, rho, size=size) - 1)
+        return _drawn(person, expression, rho, editing.image_size(self.model))
 
     def _current(self) -> tuple[Image.Image, Image.Image, Image.Image | None]:
         """Input, output and exact answer (or None) for what the controls say."""
@@ -210,21 +305,135 @@ class ExpressionExplorer(ipywidgets.VBox):
     def _wanted(self) -> str:
         return f"{self.expression.value}, ρ = {self._step() / (STEPS - 1):.1f}"
 
-    def _next(self, button: ipywidgets.Button) -> None:
-        last = self.identity.value == self.identity.max
-        self.identity.value = self.identity.min if last else self.identity.value + 1
 
-    def __repr__(self) -> str:
-        return f"ExpressionExplorer: {self.describe()}"
+class ActionUnitPlayground(Panel):
+    """The panel of `action_units`.
 
-    # ipywidgets 7 shows itself by this method, and then there is no picture; 8 has none.
-    _ipython_display_ = None
+    Attributes
+    ----------
+    units : dict of str to ipywidgets.FloatSlider
+        The strength of each unit in `ACTION_UNITS`, from 0 to 1.5.
+    rho : ipywidgets.FloatSlider
+        The strength ρ, which scales all units.
+    identity : ipywidgets.IntSlider
+        The drawn person.
+    """
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The live panel, and its picture and text for pages that have no kernel."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        picture = base64.b64encode(_png(self.picture().quantize(256), optimize=True)).decode()
-        return {WIDGET_VIEW: view, "image/png": picture, "text/plain": repr(self)}
+    def __init__(
+        self,
+        identity: int = FIRST_IDENTITY["test"] + 7,
+        expression: str | int | Mapping[str | int, float] = "happiness",
+    ) -> None:
+        self.rho = ipywidgets.FloatSlider(
+            1.0, min=0, max=1, step=0.05, description="Strength ρ", layout={"width": "30em"}
+        )
+        self.units = {unit: _unit_slider(unit) for unit in ACTION_UNITS}
+        self.show(expression)
+        above = [self._people(identity), self._prototypes(), self.rho]
+        controls = [*self.units.values(), self.rho, self.identity]
+        super().__init__(above, controls, [self._region(*region) for region in REGIONS.items()])
+
+    def show(self, expression: str | int | Mapping[str | int, float]) -> None:
+        """Set the units' sliders.
+
+        Parameters
+        ----------
+        expression : str, int, or mapping of action units to strengths
+            The name or label of an expression, for its prototype, or units such as
+            ``{12: 1.0, "2R": 0.5}``; units that are not named rest.
+
+        Raises
+        ------
+        ValueError
+            If there is no such expression or unit, or a strength is outside [0, 1.5].
+        """
+        if not isinstance(expression, Mapping):
+            expression = PROTOTYPES[EXPRESSIONS[index(expression)]]
+        for slider, strength in zip(self.units.values(), vector(expression).tolist(), strict=True):
+            slider.value = round(strength, 2)
+
+    def picture(self) -> Image.Image:
+        """What the panel shows, as one picture.
+
+        Returns
+        -------
+        PIL.Image.Image
+            The neutral face, the face that the units make, and in black where the two differ.
+        """
+        before, after = self._faces()
+        white = Image.fromarray(~_changed(before, after)).convert("RGB")
+        tiles = {"neutral": before, f"ρ = {self.rho.value:.2f}": after, "where it changes": white}
+        return _stack([_row(tiles, TILE)])
+
+    def describe(self) -> str:
+        """One sentence about the picture: who, which units, how much changes, like what."""
+        share = _changed(*self._faces()).mean()
+        name, cosine = self.nearest()
+        text = f"person {self.identity.value}, {self._acting()} at ρ = {self.rho.value:.2f}"
+        text += f": {share:.0%} of the pixels change, most like {name}"
+        return text if name == "neutral" else f"{text} (cosine {cosine:.2f})"
+
+    def nearest(self) -> tuple[str, float]:
+        """The expression whose prototype points most nearly in the direction of the units.
+
+        Returns
+        -------
+        name : str
+            "neutral" if no unit acts.
+        cosine : float
+            Of the angle between the two vectors of units, from 0 to 1; 0 for neutral.
+        """
+        units = vector(self._strengths())  # (25,)
+        prototypes = torch.stack([vector(PROTOTYPES[name]) for name in EXPRESSIONS])  # (8, 25)
+        cosines = torch.cosine_similarity(prototypes, units * self.rho.value)  # neutral's is 0
+        best = int(cosines.argmax())
+        return EXPRESSIONS[best], float(cosines[best])
+
+    def _strengths(self) -> dict[str, float]:
+        return {unit: slider.value for unit, slider in self.units.items()}
+
+    def _faces(self) -> tuple[Image.Image, Image.Image]:
+        """The person at rest and as the controls say."""
+        return _two_faces(self.identity.value, tuple(self._strengths().items()), self.rho.value)
+
+    def _acting(self) -> str:
+        """The units that act, in words; "12" stands for two equal sides."""
+        strengths, acting = self._strengths(), {}
+        for unit, strength in strengths.items():
+            number = unit.rstrip("LR")
+            sides = {strengths[side] for side in strengths if side.rstrip("LR") == number}
+            acting[number if len(sides) == 1 else unit] = strength
+        shown = [f"{unit} {strength:.2f}" for unit, strength in acting.items() if strength]
+        return "units " + ", ".join(shown) if shown else "no units"
+
+    def _prototypes(self) -> ipywidgets.HBox:
+        """A button for each expression."""
+        buttons = []
+        for name in EXPRESSIONS:
+            button = ipywidgets.Button(description=name, layout={"width": "auto"})
+            button.on_click(lambda button: self.show(button.description))
+            buttons.append(button)
+        return ipywidgets.HBox(buttons, layout={"flex_flow": "row wrap"})
+
+    def _region(self, name: str, units: Sequence[str]) -> ipywidgets.VBox:
+        """The sliders of a part of the face, in as many columns as there is room for."""
+        columns = f"repeat(auto-fill, minmax({UNIT_WIDTH}, 1fr))"
+        grid = ipywidgets.GridBox(
+            [self.units[unit] for unit in units], layout={"grid_template_columns": columns}
+        )
+        return ipywidgets.VBox([ipywidgets.HTML(f"<b>{name}</b>"), grid])
+
+
+def _unit_slider(unit: str) -> ipywidgets.FloatSlider:
+    """A slider for an action unit, under its number and its name without the side."""
+    return ipywidgets.FloatSlider(
+        min=0,
+        max=1.5,
+        step=0.05,
+        description=f"{unit} {ACTION_UNITS[unit].split(',')[0]}",
+        style={"description_width": "11em"},
+        layout={"width": UNIT_WIDTH},
+    )
 
 
 class Debounced:
@@ -266,6 +475,28 @@ def _crop(photo: Picture) -> Image.Image:
     photo = detection.load_image(photo)
     crop, _ = detection.align(photo, detection.find_face(photo), TILE)
     return crop
+
+
+def _drawn(
+    person: int, expression: str | Mapping[str, float], rho: Sequence[float], size: int
+) -> list[Image.Image]:
+    """A person's faces at some strengths."""
+    rho = torch.as_tensor(rho)
+    return editing.to_pil(2 * faces.render(person, expression, rho, size=size) - 1)
+
+
+@functools.lru_cache(2)  # the picture and its sentence ask for the same faces
+def _two_faces(
+    person: int, units: tuple[tuple[str, float], ...], rho: float
+) -> tuple[Image.Image, Image.Image]:
+    """A person at rest, and with some action units."""
+    before, after = _drawn(person, dict(units), [0.0, rho], 128)
+    return before, after
+
+
+def _changed(before: Image.Image, after: Image.Image) -> np.ndarray:
+    """Where two pictures differ: (H, W), bool."""
+    return (_levels(before) != _levels(after)).any(-1)
 
 
 def _levels(image: Image.Image) -> np.ndarray:
