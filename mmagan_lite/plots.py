@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmagan_lite.attention import Attention
+from mmagan_lite.expressions import EXPRESSIONS
 
 WIDTH = 10.0  # inches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -232,6 +233,69 @@ def attention(image: Picture, maps: Sequence[Attention]) -> Figure:
     bar.set_label("attention", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
+
+
+def confusion(
+    expected: Sequence[str | int],
+    read: Sequence[str | int],
+    names: Sequence[str] = EXPRESSIONS,
+) -> Figure:
+    """What was read in pictures of each expression: counts, coloured by share of their row.
+
+    Parameters
+    ----------
+    expected, read : sequence of str or int
+        For each picture the true expression and the one that was read, by name or label.
+    names : sequence of str
+        The rows and columns in order; labels count from 0.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, the lengths differ, or a name or label is unknown.
+    """
+    if not len(expected) or len(expected) != len(read):
+        raise ValueError(
+            f"Give as many expressions read as expected, at least one; "
+            f"got {len(read)} and {len(expected)}."
+        )
+    counts = np.zeros((len(names), len(names)), dtype=int)  # (expected, read)
+    np.add.at(counts, (_places(expected, names), _places(read, names)), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = _figure(1, 1, (2.2 + 0.62 * len(names), 1.6 + 0.42 * len(names)))
+    axis = axes[0, 0]
+    cells = _show(axis, shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        # There black and white stand out equally well from the blue of the cell.
+        ink = "white" if shares[row, column] > 0.715 else "black"
+        axis.text(column, row, str(count), color=ink, ha="center", va="center", fontsize=9)
+    axis.set_xticks(range(len(names)), names, fontsize=8, rotation=35, ha="right")
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.tick_params(length=0)
+    axis.set(xlabel="read", ylabel="true")
+    right, total = counts.trace(), counts.sum()
+    axis.set_title(f"{right} of {total} read correctly ({right / total:.0%})", fontsize=10)
+    bar = figure.colorbar(cells, ax=axis, format="{x:.0%}")
+    bar.set_label("share of the row", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _places(values: Sequence[str | int], names: Sequence[str]) -> list[int]:
+    """Names or labels as places in `names`."""
+    places = {**{name: i for i, name in enumerate(names)}, **{i: i for i in range(len(names))}}
+    values = [value if isinstance(value, str) else int(value) for value in values]
+    unknown = [value for value in values if value not in places]
+    if unknown:
+        raise ValueError(
+            f"Unknown expression {unknown[0]!r}; expected one of {', '.join(names)} "
+            f"or a label from 0 to {len(names) - 1}."
+        )
+    return [places[value] for value in values]
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
