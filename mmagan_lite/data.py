@@ -123,8 +123,8 @@ class MappedFaces(Faces):
     folder whenever you like, and what is needed is made again.
     """
 
-    chunk: int
-    """How many faces are made at a time."""
+    chunk = 64
+    """How many faces are made at a time: some for every processor core."""
 
     def make(self, part: slice) -> np.ndarray:
         """Some of the faces as they are to be kept: uint8, (b, 3, size, size)."""
@@ -208,8 +208,6 @@ class ProceduralFaces(MappedFaces):
         If the cache cannot be written.
     """
 
-    chunk = 16  # what is being drawn stays in the processor's cache
-
     def __init__(
         self,
         split: str = "train",
@@ -288,8 +286,6 @@ class PreparedFaces(MappedFaces):
     OSError
         If the cache cannot be written.
     """
-
-    chunk = 256
 
     def __init__(
         self,
