@@ -27,12 +27,10 @@ from mmagan_lite.generator import Generator
 
 STEPS = 11  # positions of the slider: ρ = 0, 0.1, ..., 1
 TILE, THUMBNAIL, GAP, CAPTION = 256, 122, 10, 22  # pixels
-UNIT_WIDTH = "22em"  # of the slider of one action unit, name and number included
 RANGE = 64  # 8-bit levels at which the picture of the difference is fully red or blue
 REGIONS = {
     "Brows": ("1", "2L", "2R", "4"),
-    "Eyes and cheeks": ("5", "6", "7", "43"),
-    "Nose": ("9", "38"),
+    "Eyes, cheeks and nose": ("5", "6", "7", "43", "9", "38"),
     "Mouth": ("10L", "10R", "12L", "12R", "14L", "14R", "15", "16", "17", "20", "23", "24", "25",
               "26", "27"),
 }  # fmt: skip
@@ -142,7 +140,7 @@ class Panel(ipywidgets.VBox):
         below: Sequence[ipywidgets.Widget] = (),
     ) -> None:
         self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
-        self.facts = ipywidgets.Label()
+        self.facts = ipywidgets.HTML()  # breaks long lines, as a label does not
         redraw = Debounced(self.redraw)
         for control in controls:
             control.observe(lambda change: redraw(), "value")
@@ -417,7 +415,7 @@ class ActionUnitPlayground(Panel):
 
     def _region(self, name: str, units: Sequence[str]) -> ipywidgets.VBox:
         """The sliders of a part of the face, in as many columns as there is room for."""
-        columns = f"repeat(auto-fill, minmax({UNIT_WIDTH}, 1fr))"
+        columns = "repeat(auto-fill, minmax(20em, 1fr))"
         grid = ipywidgets.GridBox(
             [self.units[unit] for unit in units], layout={"grid_template_columns": columns}
         )
@@ -425,14 +423,15 @@ class ActionUnitPlayground(Panel):
 
 
 def _unit_slider(unit: str) -> ipywidgets.FloatSlider:
-    """A slider for an action unit, under its number and its name without the side."""
+    """A slider for an action unit, with its number and name; its value is in the sentence."""
     return ipywidgets.FloatSlider(
         min=0,
         max=1.5,
         step=0.05,
         description=f"{unit} {ACTION_UNITS[unit].split(',')[0]}",
-        style={"description_width": "11em"},
-        layout={"width": UNIT_WIDTH},
+        readout=False,
+        style={"description_width": "12.5em"},
+        layout={"width": "auto"},
     )
 
 
