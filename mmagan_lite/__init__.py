@@ -5,40 +5,24 @@
 >>> mg.edit("photo.jpg", "surprise", rho=0.8, model=model)
 """
 
-from . import evaluation, faces, losses, plots
-from .attention import MMARM, Attention, ChannelAttention, SpatialAttention
-from .checkpoints import load_pretrained, pretrained_models
-from .config import Config
-from .data import PreparedFaces, ProceduralFaces
-from .discriminator import Discriminator
-from .editing import edit, load_model, sweep
-from .expressions import EXPRESSIONS, decode, encode
-from .generator import Generator
-from .training import Trainer
+import lazy_loader
 
-__all__ = [
-    "EXPRESSIONS",
-    "MMARM",
-    "Attention",
-    "ChannelAttention",
-    "Config",
-    "Discriminator",
-    "Generator",
-    "PreparedFaces",
-    "ProceduralFaces",
-    "SpatialAttention",
-    "Trainer",
-    "decode",
-    "edit",
-    "encode",
-    "evaluation",
-    "faces",
-    "load_model",
-    "load_pretrained",
-    "losses",
-    "plots",
-    "pretrained_models",
-    "sweep",
-]
+# A room is imported when one of its names is first used: preparing data needs no networks, and
+# drawing a face needs no plots.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=("evaluation", "faces", "losses", "plots"),
+    submod_attrs={
+        "attention": ["MMARM", "Attention", "ChannelAttention", "SpatialAttention"],
+        "checkpoints": ["load_pretrained", "pretrained_models"],
+        "config": ["Config"],
+        "data": ["PreparedFaces", "ProceduralFaces"],
+        "discriminator": ["Discriminator"],
+        "editing": ["edit", "load_model", "sweep"],
+        "expressions": ["EXPRESSIONS", "decode", "encode"],
+        "generator": ["Generator"],
+        "training": ["Trainer"],
+    },
+)
 
 __version__ = "0.1.0"

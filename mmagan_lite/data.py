@@ -188,6 +188,8 @@ class ProceduralFaces(MappedFaces):
         Chance that a face gets a wrong label (`CONFUSED_WITH`), 0 to 1; pictures stay the same.
         Two people labelled some of AffectNet's photographs and agreed on about 60 %; here two
         who are wrong at a quarter of the faces would. Measure on sets without noise.
+    occlusion : float
+        Share of photographs in which something hides a part of the face; see `render`.
 
     Attributes
     ----------
@@ -217,6 +219,7 @@ class ProceduralFaces(MappedFaces):
         seed: int = 0,
         cache: str | os.PathLike | None = None,
         label_noise: float = 0.0,
+        occlusion: float = 0.0,
     ) -> None:
         if split not in FIRST_IDENTITY:
             raise ValueError(f"split must be one of {', '.join(FIRST_IDENTITY)}; got {split!r}.")
@@ -224,7 +227,7 @@ class ProceduralFaces(MappedFaces):
             raise ValueError(f"faces must be 1 or more; got {faces!r}.")
         if not 0 <= label_noise <= 1:
             raise ValueError(f"label_noise must be from 0 to 1; got {label_noise!r}.")
-        self.split, self.size, self.variety = split, size, variety
+        self.split, self.size, self.variety, self.occlusion = split, size, variety, occlusion
         first = FIRST_IDENTITY[split]
         random = torch.Generator().manual_seed(seed)
         people = -(-faces // FACES_PER_IDENTITY)  # rounded up
@@ -232,12 +235,12 @@ class ProceduralFaces(MappedFaces):
         self.true_expression = torch.randint(N, (faces,), generator=random)
         rho = 0.2 + 0.8 * torch.rand(faces, generator=random)
         self.true_rho = rho.masked_fill(self.true_expression == 0, 0)
-        self.expression = _annotated(self.true_expression, label_noise, random)
+        self.expression = annotate(self.true_expression, label_noise, random)
         self.rho = self.true_rho.masked_fill(self.expression == 0, 0)
         self.rho[(self.true_expression == 0) & (self.expression != 0)] = torch.nan
         self.nuisance = first + torch.arange(faces)
 
-        what = f"{_renderer_version()} {split} {faces} {size} {variety} {seed}"
+        what = f"{_renderer_version()} {split} {faces} {size} {variety} {occlusion} {seed}"
         self._open(cache, f"faces-{split}", what, f"rendering {split} faces")
 
     def make(self, part: slice) -> np.ndarray:
@@ -247,8 +250,9 @@ class ProceduralFaces(MappedFaces):
             self.true_expression[part],
             self.true_rho[part],
             self.nuisance[part],
-            size=self.size,
-            variety=self.variety,
+            self.size,
+            self.variety,
+            self.occlusion,
         )  # (b, 3, H, W) in [0, 1]
         return image.mul(255).round().to(torch.uint8).numpy()
 
@@ -413,8 +417,22 @@ def write_atomically(
             temporary.unlink(missing_ok=True)
 
 
-def _annotated(true: Tensor, noise: float, random: torch.Generator) -> Tensor:
-    """Labels for expressions (B,), some of them wrong; more noise keeps the wrong ones of less."""
+def annotate(true: Tensor, noise: float, random: torch.Generator) -> Tensor:
+    """Labels as an annotator gives them, some of them wrong.
+
+    Parameters
+    ----------
+    true : Tensor of shape (B,)
+        What the faces show, labels 0 to 7.
+    noise : float
+        Chance of a wrong label (`CONFUSED_WITH`), 0 to 1. More noise from an equal generator
+        keeps the wrong labels of less.
+    random : torch.Generator
+
+    Returns
+    -------
+    Tensor of shape (B,)
+    """
     wrong = torch.rand(len(true), generator=random) < noise
     second = torch.rand(len(true), generator=random) > 2 / 3
     pairs = [[index(name) for name in CONFUSED_WITH[expression]] for expression in EXPRESSIONS]

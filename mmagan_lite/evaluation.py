@@ -342,7 +342,7 @@ def rho_sweep(
     judge = judge or load_judge(data.size)
     device = _device(model)
     judge = judge.to(device)
-    neutral = (data.expression == 0).nonzero().flatten()  # (n,)
+    neutral = (data.true_expression == 0).nonzero().flatten()  # (n,)
     if len(neutral) == 0:
         raise ValueError("The data set has no neutral face to start from; give a larger one.")
     expression = 1 + torch.arange(len(neutral)) % (N - 1)
@@ -378,9 +378,8 @@ def exact(data: ProceduralFaces, indices: Tensor, z: Tensor) -> Tensor:
         In [-1, 1], equal to the input to the bit where nothing changes.
     """
     expression, rho = decode(z.cpu())
-    image = renderer.render(
-        data.identity[indices], expression, rho, data.nuisance[indices], data.size, data.variety
-    )
+    person, photo = data.identity[indices], data.nuisance[indices]
+    image = renderer.render(person, expression, rho, photo, data.size, data.variety, data.occlusion)
     return image.mul(2).sub(1).to(z.device)
 
 

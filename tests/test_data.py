@@ -23,7 +23,7 @@ from mmagan_lite.faces.identity import draw_nuisance, draw_person
 def quick_render(monkeypatch):
     """A renderer that is done at once: the picture's grey level is the identity's last digits."""
 
-    def render(identity, expression, rho, nuisance=0, size=128, variety=1.0, device=None):
+    def render(identity, expression, rho, nuisance, size, variety, occlusion):
         grey = (identity % 100 - 0.4).clamp(min=0) / 255  # rounds to the digits
         return grey[:, None, None, None].expand(-1, 3, size, size)
 
@@ -31,9 +31,10 @@ def quick_render(monkeypatch):
 
 
 def test_the_cache_holds_what_the_renderer_draws(tmp_path):
-    faces = ProceduralFaces("test", faces=6, size=32, variety=0.5, seed=3, cache=tmp_path)
+    asked = {"size": 32, "variety": 0.5, "occlusion": 0.5}
+    faces = ProceduralFaces("test", faces=6, seed=3, cache=tmp_path, **asked)
     drawn = data.renderer.render(
-        faces.identity, faces.expression, faces.rho, faces.nuisance, size=32, variety=0.5
+        faces.identity, faces.expression, faces.rho, faces.nuisance, **asked
     )
     image = faces.batch(range(6))["image"]
     assert image.std() > 0.1
@@ -52,9 +53,9 @@ def test_a_second_set_is_read_from_the_cache_unless_anything_differs(
     assert count() == 1
     counts = [count(split="judge"), count(size=64), count(seed=1), count(variety=0.5)]
     assert counts == [2, 3, 4, 5]
-    assert count(faces=9) == 6
+    assert [count(faces=9), count(occlusion=0.5)] == [6, 7]
     monkeypatch.setattr(data, "_renderer_version", lambda: "another")
-    assert count() == 7
+    assert count() == 8
 
 
 def test_the_renderer_version_follows_its_source(monkeypatch, tmp_path):
@@ -278,7 +279,7 @@ def test_wrong_labels_are_as_many_as_asked_for_and_those_of_the_table(quick_rend
 def test_two_annotators_agree_as_often_as_the_docstring_says(quick_render):
     def given_by(annotator):
         random = torch.Generator().manual_seed(annotator)
-        return data._annotated(torch.arange(8).repeat(5_000), 0.25, random)
+        return data.annotate(torch.arange(8).repeat(5_000), 0.25, random)
 
     agreement = (given_by(1) == given_by(2)).float().mean()
     assert agreement == pytest.approx(0.6, abs=0.01)
