@@ -3,10 +3,12 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from mmagan_lite import plots
 from mmagan_lite.attention import Attention
+from mmagan_lite.expressions import EXPRESSIONS
 from mmagan_lite.training import COLUMNS
 
 
@@ -109,3 +111,70 @@ def test_attention_lies_over_the_whole_picture_one_panel_a_block():
     assert over.get_clim() == pytest.approx((0.2, 0.7))
     with pytest.raises(ValueError, match="no attention map"):
         plots.attention(flat(90), [])
+
+
+def cells(figure):
+    """The counts written in a table, by row and column, and the shares that colour them."""
+    axis = figure.axes[0]
+    shares = axis.images[0].get_array()
+    counts = np.full(shares.shape, -1)
+    for text in axis.texts:
+        column, row = text.get_position()
+        counts[row, column] = int(text.get_text())
+    return counts, np.asarray(shares)
+
+
+def luminance(colour):
+    """Relative luminance of an RGB colour in [0, 1], as WCAG 2 defines it."""
+    c = np.asarray(colour[:3])
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
+
+
+def test_a_confusion_counts_by_true_row_and_read_column():
+    figure = drawn(plots.confusion(list("aabbb"), list("abbba"), names=["a", "b", "c"]))
+    counts, shares = cells(figure)
+    assert counts.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+    assert shares == pytest.approx(np.array([[1 / 2, 1 / 2, 0], [1 / 3, 2 / 3, 0], [0, 0, 0]]))
+    axis = figure.axes[0]
+    assert axis.get_title() == "3 of 5 read correctly (60%)"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("true", "read")
+
+
+def test_a_confusion_of_names_labels_or_tensors_is_pandas_crosstab():
+    random = np.random.default_rng(0)
+    expected, read = random.integers(0, 8, (2, 300))
+    table = pd.crosstab(expected, read)
+    names = [[EXPRESSIONS[label] for label in labels] for labels in (expected, read)]
+    for pair in ((expected, read), (torch.tensor(expected), list(read)), map(pd.Series, names)):
+        counts, _ = cells(plots.confusion(*pair))
+        assert (counts == table).all(axis=None)
+
+
+def test_every_count_of_a_confusion_can_be_read_on_its_colour():
+    expected = np.repeat(np.arange(51), 50)  # a row for each share: 0, 2, ..., 100 per cent
+    read = np.concatenate([np.repeat([row, (row + 1) % 51], [row, 50 - row]) for row in range(51)])
+    figure = plots.confusion(expected, read, [str(row) for row in range(51)])
+    image = figure.axes[0].images[0]
+    for text in figure.axes[0].texts:
+        column, row = text.get_position()
+        ground = luminance(image.cmap(image.norm(image.get_array()[row, column])))
+        dark, light = sorted([ground, luminance(to_rgb(text.get_color()))])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5  # what WCAG 2 asks for text
+
+
+def test_a_confusion_of_nothing_or_of_unknown_expressions_is_refused():
+    with pytest.raises(ValueError, match="at least one; got 0 and 0"):
+        plots.confusion([], [])
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        plots.confusion([0, 1], [0])
+    with pytest.raises(ValueError, match="Unknown expression 'joy'"):
+        plots.confusion(["joy"], ["anger"])
+    for label in (-1, 8):
+        with pytest.raises(ValueError, match=f"Unknown expression {label}"):
+            plots.confusion([0], [label])

@@ -49,6 +49,18 @@ def kept(lamp):
     return widgets.explore(lamp, PERSON)
 
 
+@pytest.fixture(scope="module")
+def kept_muscles():
+    return widgets.action_units(PERSON)
+
+
+@pytest.fixture
+def muscles(kept_muscles):
+    kept_muscles.identity.value, kept_muscles.rho.value = PERSON, 1.0
+    kept_muscles.show("neutral")
+    return kept_muscles
+
+
 @pytest.fixture
 def panel(kept):
     kept.identity.value, kept.expression.value, kept.rho.value = PERSON, "happiness", 1.0
@@ -70,10 +82,13 @@ def tile(panel, number):
     return np.asarray(panel.picture().crop(box), dtype=int)
 
 
-def drawn(expression, rho):
+def drawn(expression, rho, size=64, person=PERSON):
     """A rendered face as it appears in a large picture."""
-    pixels = mg.faces.render(PERSON, expression, rho, size=64)[0].mul(255).round().byte()
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    pixels = mg.faces.render(person, expression, rho, size=size)[0].mul(255).round().byte()
+    return enlarged(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
+
+
+def enlarged(image):
     return np.asarray(image.resize((256, 256), Image.Resampling.BICUBIC), dtype=int)
 
 
@@ -140,14 +155,17 @@ def test_after_the_last_person_comes_the_first(panel):
     assert panel.identity.value == panel.identity.min == 1_000_000
 
 
-def test_every_control_has_a_label_and_can_be_reached(panel):
-    found = list(controls(panel))
-    assert len(found) == 4
+@pytest.mark.parametrize(("kind", "count"), [("panel", 4), ("muscles", 36)])
+def test_every_control_has_a_label_and_can_be_reached(request, kind, count):
+    found = list(controls(request.getfixturevalue(kind)))
+    assert len(set(found)) == count
     assert all(control.description and not control.disabled for control in found)
     assert all(getattr(control, "tabbable", None) is not False for control in found)
 
 
-def test_pages_without_a_kernel_get_picture_and_text(panel):
+@pytest.mark.parametrize("kind", ["panel", "muscles"])
+def test_pages_without_a_kernel_get_picture_and_text(request, kind):
+    panel = request.getfixturevalue(kind)
     data, _ = DisplayFormatter().format(panel)
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert picture.size == panel.picture().size
@@ -172,6 +190,69 @@ def test_a_photograph_without_a_face_is_refused(lamp):
 def test_the_packages_model_is_the_default(monkeypatch, lamp):
     monkeypatch.setattr(widgets.editing, "default_model", lambda: lamp)
     assert widgets.explore().model is lamp
+
+
+@pytest.mark.parametrize("name", mg.EXPRESSIONS)
+def test_units_at_a_prototype_make_the_face_of_that_name(muscles, name):
+    button = next(c for c in controls(muscles) if c.description == name)
+    button.click()
+    muscles.rho.value = 0.6
+    neutral, face, changes = (tile(muscles, number) for number in range(3))
+    assert (neutral == drawn("neutral", 0, 128)).all()
+    assert (face == drawn(name, 0.6, 128)).all()
+    mask = mg.faces.change_mask(PERSON, name, 0.6)[0]
+    black = Image.fromarray((~mask).numpy()).convert("RGB")
+    assert (changes == enlarged(black)).all()
+    assert f": {mask.float().mean():.0%} of the pixels change" in muscles.describe()
+    assert muscles.nearest() == (name, pytest.approx(float(name != "neutral")))
+
+
+def test_every_unit_has_a_slider_that_moves_its_own_muscle(muscles):
+    assert list(muscles.units) == list(mg.faces.ACTION_UNITS)
+    for unit, slider in muscles.units.items():
+        muscles.show({unit: 1.5})
+        assert [u for u, s in muscles.units.items() if s.value] == [unit]
+        assert slider.description.split()[0] == unit
+        assert (tile(muscles, 1) == drawn({unit: 1.5}, 1.0, 128)).all()
+
+
+def test_muscles_follow_strength_and_person(muscles):
+    muscles.units["12R"].value = 0.8
+    muscles.rho.value = 0.5
+    muscles.next_person.click()
+    assert (tile(muscles, 1) == drawn({"12R": 0.8}, 0.5, 128, PERSON + 1)).all()
+    shown = Image.open(io.BytesIO(muscles.image.value))
+    assert (np.asarray(shown) == np.asarray(muscles.picture())).all()
+    assert muscles.facts.value == muscles.describe()
+
+
+def test_the_sentence_about_muscles_joins_equal_sides(muscles):
+    muscles.show({6: 1, 12: 1, "25": 0.9})
+    start = f"person {PERSON}, units 6 1.00, 12 1.00, 25 0.90 at ρ = 1.00: "
+    assert muscles.describe().startswith(start)
+    muscles.units["12L"].value = 0.25
+    assert ", units 6 1.00, 12L 0.25, 12R 1.00, 25 0.90 at" in muscles.describe()
+    muscles.show({})
+    sentence = "no units at ρ = 1.00: 0% of the pixels change, most like neutral"
+    assert muscles.describe() == f"person {PERSON}, {sentence}"
+
+
+def test_likeness_is_the_cosine_worked_by_hand(muscles):
+    muscles.show({27: 1, 43: 1})  # surprise: 1, 2L, 2R, 5, 25, 27; one of two in common
+    assert muscles.nearest() == ("surprise", pytest.approx(1 / (2**0.5 * 6**0.5)))
+    muscles.rho.value = 0.2  # shorter, but in the same direction
+    assert muscles.describe().endswith("most like surprise (cosine 0.29)")
+    muscles.rho.value = 0
+    assert muscles.describe().endswith("0% of the pixels change, most like neutral")
+
+
+def test_unknown_expressions_and_units_move_no_muscle(muscles):
+    muscles.show("anger")
+    before = muscles.describe()
+    for wrong in ("joy", {99: 1.0}, {12: 2.0}):
+        with pytest.raises(ValueError, match=r"Unknown|from 0 to 1\.5"):
+            muscles.show(wrong)
+    assert muscles.describe() == before
 
 
 def test_quick_requests_become_one_that_sees_the_last_position():
@@ -204,10 +285,14 @@ def test_a_drag_is_followed_before_it_ends():
     asyncio.run(drag())
 
 
-def test_in_a_running_loop_the_panel_follows_a_moment_later(panel):
+@pytest.mark.parametrize("kind", ["panel", "muscles"])
+def test_in_a_running_loop_the_panel_follows_a_moment_later(request, kind):
+    panel = request.getfixturevalue(kind)
+    control = panel.rho if kind == "panel" else panel.units["27"]
+
     async def move():
         before = panel.image.value
-        panel.rho.value = 0.2
+        control.value = 0.2
         assert panel.image.value == before
         await asyncio.sleep(0.2)
         assert panel.image.value != before
