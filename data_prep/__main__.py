@@ -1,6 +1,8 @@
 """The command line: ``python -m data_prep LAYOUT SOURCE DEST``."""
 
 import argparse
+import logging
+import sys
 from pathlib import Path
 
 from data_prep import LAYOUTS, prepare
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what went wrong is one sentence and exit status 1."""
     options = vars(parser().parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     finished = (Path(options["dest"]) / "report.json").exists()
     try:
         report = prepare(**options)

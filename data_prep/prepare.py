@@ -7,6 +7,8 @@ notes every picture that is done, so that a run that was stopped goes on there.
 """
 
 import json
+import logging
+import os
 import time
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from data_prep.report import write_report
 from data_prep.splits import Splits, first_pass
 from data_prep.workers import prepare_all
 from mmagan_lite.detection import detector_name
+
+log = logging.getLogger("data_prep")
 
 
 def prepare(
@@ -96,7 +100,10 @@ def _run(
             Job(record, number, *splits.of(record, source), *settings)
             for number, record in enumerate(records, done)
         )
-        with tqdm(total=found, initial=done, unit="picture", desc=options["layout"]) as bar:
+        quiet = bool(os.environ.get("TQDM_DISABLE"))  # tqdm's bar for notebooks ignores it
+        with tqdm(
+            total=found, initial=done, unit="picture", desc=options["layout"], disable=quiet
+        ) as bar:
             for png, entry in prepare_all(jobs, workers):
                 journal.add(png, entry)
                 bar.update()
@@ -104,7 +111,7 @@ def _run(
         journal.file.close()
         journal.write_metadata()
     done, seconds = journal.done - done, max(1e-3, time.monotonic() - start)
-    print(f"{done} pictures in {seconds:.1f} s, {done / seconds:.1f} a second.")
+    log.info("%d pictures in %.1f s, %.1f a second.", done, seconds, done / seconds)
 
 
 def _check_options(layout: str, size: int, workers: int, test_share: float) -> None:
