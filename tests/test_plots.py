@@ -135,12 +135,12 @@ def luminance(colour):
 
 
 def test_a_confusion_counts_by_true_row_and_read_column():
-    figure = drawn(plots.confusion(list("aabbb"), list("abbba"), names=["a", "b", "c"]))
+    figure = drawn(plots.confusion(list("aabbb"), list("abcba"), names=["a", "b", "c"]))
     counts, shares = cells(figure)
-    assert counts.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
-    assert shares == pytest.approx(np.array([[1 / 2, 1 / 2, 0], [1 / 3, 2 / 3, 0], [0, 0, 0]]))
+    assert counts.tolist() == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
+    assert shares == pytest.approx(np.array([[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3], [0, 0, 0]]))
     axis = figure.axes[0]
-    assert axis.get_title() == "3 of 5 read correctly (60%)"
+    assert axis.get_title() == "2 of 5 read correctly (40%)"
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
     assert (axis.get_ylabel(), axis.get_xlabel()) == ("true", "read")

@@ -216,10 +216,15 @@ def test_every_unit_has_a_slider_that_moves_its_own_muscle(muscles):
         assert (tile(muscles, 1) == drawn({unit: 1.5}, 1.0, 128)).all()
 
 
-def test_muscles_follow_strength_and_person(muscles):
+def test_muscles_follow_unit_person_and_strength(muscles):
+    seen = {muscles.image.value}
     muscles.units["12R"].value = 0.8
-    muscles.rho.value = 0.5
+    seen.add(muscles.image.value)
     muscles.next_person.click()
+    seen.add(muscles.image.value)
+    muscles.rho.value = 0.5
+    seen.add(muscles.image.value)
+    assert len(seen) == 4
     assert (tile(muscles, 1) == drawn({"12R": 0.8}, 0.5, 128, PERSON + 1)).all()
     shown = Image.open(io.BytesIO(muscles.image.value))
     assert (np.asarray(shown) == np.asarray(muscles.picture())).all()
