@@ -359,8 +359,8 @@ class ActionUnitPlayground(Panel):
             The neutral face, the face that the units make, and in black where the two differ.
         """
         before, after = self._faces()
-        white = Image.fromarray(~_changed(before, after)).convert("RGB")
-        tiles = {"neutral": before, f"ρ = {self.rho.value:.2f}": after, "where it changes": white}
+        mask = Image.fromarray(~_changed(before, after)).convert("RGB")
+        tiles = {"neutral": before, f"ρ = {self.rho.value:.2f}": after, "where it changes": mask}
         return _stack([_row(tiles, TILE)])
 
     def describe(self) -> str:
