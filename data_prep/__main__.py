@@ -11,7 +11,7 @@ from data_prep.workers import cores
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    layouts = "\n".join(f"  {name:12} {layout.expected}" for name, layout in LAYOUTS.items())
+    layouts = "\n".join(f"  {name:15} {layout.expected}" for name, layout in LAYOUTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m data_prep",
         description="Find, align and crop the faces of a data set. Run it again to go on after "

@@ -73,6 +73,8 @@ def _prepare(job: Job) -> tuple[bytes, dict]:
     if record.expression is None:
         raise UnusableError("unknown label", record.native_label)
     photo = _photograph(record)
+    if max(high for _, high in photo.getextrema()) == 0:
+        raise UnusableError("all black", f"{photo.width} x {photo.height} pixels")
     crop, upscaled = _cut(photo, record, job.size) if job.align else _middle(photo, job.size)
     png = io.BytesIO()
     crop.save(png, "PNG")

@@ -14,7 +14,7 @@ def london_like(folder, people=10):
     for kind, take in (("neutral_front", "03"), ("smiling_front", "08")):
         (folder / kind).mkdir(parents=True)
         for person in range(1, people + 1):
-            square = Image.new("RGB", (40, 40), (person, 0, 0))
+            square = Image.new("RGB", (40, 40), (90 + person, 0, 0))
             square.save(folder / kind / f"{person:03}_{take}.jpg")
     return folder
 

@@ -336,7 +336,7 @@ def test_a_split_of_the_data_set_is_kept_and_validation_counts_as_test(tmp_path)
 def test_without_people_files_are_split_by_name_near_the_share(tmp_path):
     (tmp_path / "in" / "happy").mkdir(parents=True)
     for i in range(200):
-        Image.new("RGB", (16, 16)).save(tmp_path / "in" / "happy" / f"{i}.png")
+        Image.new("RGB", (16, 16), "red").save(tmp_path / "in" / "happy" / f"{i}.png")
     prepare("imagefolder", tmp_path / "in", tmp_path / "out", align=False, size=16)
     held_out = {row["source"] for row in rows(tmp_path / "out", "test")}
     assert 20 <= len(held_out) <= 60

@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
 def test_several_workers_hold_few_results_at_a_time(tmp_path):
     """Asked for one result, they take no more jobs than they need to stay busy."""
     path = tmp_path / "a.png"
-    Image.new("RGB", (16, 16)).save(path)
+    Image.new("RGB", (16, 16), "red").save(path)
     taken = []
 
     def jobs():

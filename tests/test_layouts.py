@@ -79,7 +79,7 @@ USED_AND_SKIPPED = {
     "ckplus": (8, {"missing file": 1}),
     "oulu": (7, {}),
     "mug": (9, {}),
-    "kdef": (7, {"misnamed": 2, "full profile": 1}),
+    "kdef": (6, {"misnamed": 2, "full profile": 1, "all black": 1}),
     "jaffe": (6, {"misnamed": 1}),
     "cfd": (8, {"misnamed": 1}),
 }  # fmt: skip
