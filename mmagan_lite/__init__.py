@@ -14,6 +14,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=("evaluation", "faces", "losses", "plots"),
     submod_attrs={
         "attention": ["MMARM", "Attention", "ChannelAttention", "SpatialAttention"],
+        "baselines": [
+            "CycleGANDiscriminator",
+            "CycleGANGenerator",
+            "StarGANDiscriminator",
+            "StarGANGenerator",
+        ],
         "checkpoints": ["load_pretrained", "pretrained_models"],
         "config": ["Config"],
         "data": ["PreparedFaces", "ProceduralFaces"],
