@@ -21,6 +21,8 @@ MISTAKES = {
         "a bool": lambda face, neutral: (face != neutral).any(1).float(),
         "by one level": lambda face, neutral: ((face - neutral).abs() > 0.02).any(1),
         "of blue": lambda face, neutral: (face != neutral).all(1),
+        "floats are not exact": lambda face, neutral: ((face - neutral).abs() >= 1 / 255).any(1),
+        "return a tensor": lambda face, neutral: bool((face != neutral).any()),
         "darker counts": lambda face, neutral: (face > neutral).any(1),
     },
     "level": {
@@ -32,9 +34,14 @@ MISTAKES = {
             0.275 * size / math.dist(a, b),
             -math.degrees(math.atan2(b[0] - a[0], b[1] - a[1])),
         ),
-        "above each other": lambda a, b, size: (
+        "two numbers": lambda a, b, size: (0.704,),
+        "the size counts": lambda a, b, size: (
+            35.2 / math.dist(a, b),
+            -math.degrees(math.atan2(b[1] - a[1], b[0] - a[0])),
+        ),
+        "use atan2": lambda a, b, size: (
             0.275 * size / math.dist(a, b),
-            -math.degrees(math.atan((b[1] - a[1]) / (b[0] - a[0] or -1e-9))),
+            -math.degrees(math.atan((b[1] - a[1]) / (b[0] - a[0]))),
         ),
     },
     "split_by_person": {
