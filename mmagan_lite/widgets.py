@@ -233,7 +233,7 @@ class ExpressionExplorer(Panel):
             step=1 / (STEPS - 1),
             readout_format=".1f",
             description="Strength ρ",
-            layout={"width": "30em"},
+            layout={"width": "30em", "max_width": "100%"},
         )
         person = self._people(identity)
         person.layout.display = None if photo is None else "none"
@@ -323,7 +323,12 @@ class ActionUnitPlayground(Panel):
         expression: str | int | Mapping[str | int, float] = "happiness",
     ) -> None:
         self.rho = ipywidgets.FloatSlider(
-            1.0, min=0, max=1, step=0.05, description="Strength ρ", layout={"width": "30em"}
+            1.0,
+            min=0,
+            max=1,
+            step=0.05,
+            description="Strength ρ",
+            layout={"width": "30em", "max_width": "100%"},
         )
         self.units = {unit: _unit_slider(unit) for unit in ACTION_UNITS}
         self.show(expression)
