@@ -3,18 +3,27 @@
 Every function returns a Matplotlib figure and leaves pyplot's own state as it was.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
+from torch import nn
 
-from mmagan_lite.attention import Attention
-from mmagan_lite.expressions import EXPRESSIONS
+from mmagan_lite.attention import MMARM, Attention
+from mmagan_lite.config import Config
+from mmagan_lite.discriminator import Discriminator
+from mmagan_lite.expressions import EXPRESSIONS, N
+from mmagan_lite.generator import Generator
 
 WIDTH = 10.0  # inches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -296,6 +305,231 @@ def _places(values: Sequence[str | int], names: Sequence[str]) -> list[int]:
             f"or a label from 0 to {len(names) - 1}."
         )
     return [places[value] for value in values]
+
+
+def framework(config: Config) -> Figure:
+    """The paper's figure 1: who gets what from whom, with the shapes of this configuration.
+
+    The upper row edits a face and has it judged, the lower one takes the edit back, from right
+    to left. All shapes are read off two networks at work by forward hooks. (They are built
+    without numbers, on PyTorch's device "meta", so even large ones take no time.)
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    Figure
+    """
+    with torch.device("meta"):
+        generator, critic = Generator(config), Discriminator(config)
+        x = torch.empty(2, 3, config.image_size, config.image_size)
+        z = torch.empty(2, N)
+    with _watched({"G": generator, "D": critic}) as calls, torch.inference_mode():
+        y = generator(x, z)
+        critic(y)
+        generator(y, critic(x)[2])
+    ((x, z), (y,)), ((_, z_back), (x_back,)) = calls["G"]
+    (_, (src, cls, cor)), _ = calls["D"]
+
+    figure, axis = _canvas(10, 4.3)
+    boxes = {
+        "z": ((8.4, 38), "$z$: the code", z), "x": ((8.4, 25), "$x$: a face", x),
+        "G": ((29, 32), "$G$: generator", None), "y": ((50, 32), "$y = G(x, z)$", y),
+        "D": ((70, 32), "$D$: critic", None),
+        "src": ((91.6, 39.5), "$D_{src}$: real? (1)", src),
+        "cls": ((91.6, 32), "$D_{cls}$: which? (4)", cls),
+        "cor": ((91.6, 24.5), "$D_{cor}$: $z$? (5)", cor),
+        "x_back": ((8.4, 5), "$x'' = G(y, z'')$", x_back), "G again": ((29, 5), "$G$ again", None),
+        "z_back": ((50, 5), "$z'' = D_{cor}(x)$", z_back), "D again": ((70, 5), "$D$ again", None),
+        "x again": ((91.6, 5), "$x$: the same face", x),
+    }  # fmt: skip
+    patches = {}
+    for name, (centre, title, shape) in boxes.items():
+        colour = {"G": COLOURS[0], "D": COLOURS[1]}.get(name[0], "0.6")
+        text = title if shape is None else f"{title}\n{_batch(shape)}"
+        patches[name] = _box(axis, centre, (16, 6.4 if shape is not None else 9), text, colour)
+    there = [
+        ("z", "G"),
+        ("x", "G"),
+        ("G", "y"),
+        ("y", "D"),
+        ("D", "src"),
+        ("D", "cls"),
+        ("D", "cor"),
+    ]
+    back = [("x again", "D again"), ("D again", "z_back"), ("z_back", "G again")]
+    back += [("y", "G again"), ("G again", "x_back")]
+    for start, end in there + back:
+        _arrow(axis, boxes[start][0], boxes[end][0], (patches[start], patches[end]))
+    ends = (patches["x"], patches["x_back"])
+    _arrow(axis, boxes["x"][0], boxes["x_back"][0], ends, "<|-|>", "--")
+    axis.text(10, 15, "(2): $\\Vert x - x'' \\Vert_1$", fontsize=9, va="center")
+    axis.text(37, 18, "the way back", fontsize=9, va="center", ha="right", style="italic")
+    where = {"classes": "cls", "coordinates": "cor"}[config.rho_estimate]
+    note = f"(6) reads the strength off $D_{{{where}}}$; (3) is $D_{{cls}}$ on real faces"
+    axis.text(99.5, 15, note, fontsize=9, va="center", ha="right")
+    return figure
+
+
+def architecture(generator: Generator, size: int) -> Figure:
+    """The paper's figure 2: the generator's stages, drawn as tall as their features are.
+
+    Shapes (channels × height × width) are read off the generator at work by forward hooks,
+    kernels and strides off its layers.
+
+    Parameters
+    ----------
+    generator : Generator
+    size : int
+        Side of the image to send through, a multiple of 16.
+
+    Returns
+    -------
+    Figure
+    """
+    weight = next(generator.parameters())
+    x = weight.new_zeros(1, 3, size, size)
+    parts = [*generator.encoder, *generator.blocks, *generator.decoder, generator.encoder]
+    with _watched({**dict(enumerate(parts)), "G": generator}) as calls, torch.inference_mode():
+        generator(x, weight.new_zeros(1, N))
+    shapes = {part: calls[i][0] for i, part in enumerate(parts)}
+    ((_, _), (y,)) = calls["G"][0]
+
+    stages = [("image\nbeside code\n", [shapes[generator.encoder][0][0]], "0.6")]
+    for layers, colour in zip(_stages(generator.encoder), (4, 0, 0), strict=True):
+        stages.append((_layers(layers), [shapes[layers[-1]][1][0]], COLOURS[colour]))
+    if len(generator.blocks):
+        kind = "MMARM" if isinstance(generator.blocks[0], MMARM) else "residual block"
+        outs = [shapes[block][1][0] for block in generator.blocks]
+        stages.append((f"{len(outs)} ×\n{kind}\n", outs, COLOURS[1]))
+    for layers, colour in zip(_stages(generator.decoder), (2, 2, 3), strict=True):
+        stages.append((_layers(layers), [shapes[layers[-1]][1][0]], COLOURS[colour]))
+    residual = generator.config.global_residual
+    stages.append(("plus image\n\n" if residual else "the output\n\n", [y], "0.6"))
+    return _draw_stages(stages, size, residual)
+
+
+def _draw_stages(stages: list[tuple[str, list, str]], size: int, residual: bool) -> Figure:
+    """Stages from left to right: (label, shapes of its slabs, colour) each."""
+    figure, axis = _canvas(10, 3.6)
+    spans = [1.6 if len(shapes) > 1 else 1.0 for _, shapes, _ in stages]
+    unit, middle = 99 / sum(spans), 20.5
+    left, edges = 0.5, []
+    for (label, shapes, colour), span in zip(stages, spans, strict=True):
+        centre, step = left + span * unit / 2, 0.8 * span * unit / len(shapes)
+        for number, (_, channels, height, _) in enumerate(shapes):
+            width = min(0.45 * math.log2(channels + 1), 0.75 * step)
+            x = centre + (number - (len(shapes) - 1) / 2) * step - width / 2
+            tall = 21 * height / size
+            slab = Rectangle((x, middle - tall / 2), width, tall, fc=colour, ec="black", lw=0.8)
+            axis.add_patch(slab)
+            edges.append((x, x + width))
+        text = f"{label}\n{'×'.join(map(str, shapes[-1][1:]))}"
+        axis.text(centre, 8.8, text, fontsize=7.5, ha="center", va="top")
+        left += span * unit
+    *inner, drawn, output = edges
+    for (_, start), (end, _) in pairwise([*inner, drawn]):
+        if end - start > 2:
+            _arrow(axis, (start, middle), (end, middle))
+    plus = (drawn[1] + output[0]) / 2
+    sign = axis.text(plus, middle, "tanh" + " +" * residual, fontsize=8, ha="center", va="center")
+    sign.set_bbox(dict(boxstyle="round", fc="white", ec="black", lw=0.8))
+    _arrow(axis, (drawn[1], middle), (plus - 2.6, middle))
+    _arrow(axis, (plus + 2.6, middle), (output[0], middle))
+    if residual:
+        top, first = 33.2, sum(edges[0]) / 2
+        axis.plot([first, first, plus], [middle + 10.5, top, top], color="black", lw=1.2)
+        _arrow(axis, (plus, top + 0.1), (plus, middle + 1.7))
+        text = "global residual: the image itself"
+        axis.text((first + plus) / 2, top + 0.5, text, fontsize=9, ha="center", va="bottom")
+    return figure
+
+
+def _stages(layers: nn.Sequential) -> list[list[nn.Module]]:
+    """The layers of an encoder or decoder in groups that each begin with a convolution."""
+    groups: list[list[nn.Module]] = []
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            groups.append([])
+        groups[-1].append(layer)
+    return groups
+
+
+def _layers(layers: list[nn.Module]) -> str:
+    """What a stage does, in three lines."""
+    conv, *rest = layers
+    kind = "transposed" if isinstance(conv, nn.ConvTranspose2d) else "conv"
+    height, width = conv.kernel_size
+    lines = [f"{kind} {height}×{width}", "" if conv.stride[0] == 1 else f"stride {conv.stride[0]}"]
+    names = {"InstanceNorm2d": "norm", "Identity": "no norm"}
+    lines.append(", ".join(names.get(type(r).__name__, type(r).__name__) for r in rest))
+    lines = [line for line in lines if line]
+    return "\n".join(lines + [""] * (3 - len(lines)))
+
+
+@contextmanager
+def _watched(modules: dict[Any, nn.Module]) -> Iterator[dict[Any, list]]:
+    """The shapes of what goes into and comes out of modules, call by call, by forward hooks."""
+    calls: dict[Any, list] = {name: [] for name in modules}
+
+    def shapes(value: Any) -> list[tuple[int, ...]]:
+        if isinstance(value, torch.Tensor):
+            return [tuple(value.shape)]
+        return [tuple(v.shape) for v in value if isinstance(v, torch.Tensor)]
+
+    hooks = [
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: calls[name].append(
+                (shapes(inputs), shapes(output))
+            )
+        )
+        for name, module in modules.items()
+    ]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _batch(shape: tuple[int, ...]) -> str:
+    """A shape with the batch as a letter: (B, 3, 64, 64)."""
+    return f"(B, {', '.join(map(str, shape[1:]))})"
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Empty axes for a diagram, 100 units wide, in which units are square."""
+    figure, axes = _figure(1, 1, (width, height))
+    axis = axes[0, 0]
+    axis.set(xlim=(0, 100), ylim=(0, 100 * height / width))
+    axis.axis("off")
+    return figure, axis
+
+
+def _box(
+    axis: Axes, centre: tuple[float, float], size: tuple[float, float], text: str, colour: str
+) -> FancyBboxPatch:
+    """A rounded box, tinted, with text in it."""
+    (x, y), (width, height) = centre, size
+    corner, style = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=1"
+    box = FancyBboxPatch(corner, width, height, style, fc=(colour, 0.15), ec=colour, lw=1.5)
+    axis.text(x, y, text, fontsize=9, ha="center", va="center")
+    return axis.add_patch(box)
+
+
+def _arrow(
+    axis: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    patches: tuple[FancyBboxPatch | None, FancyBboxPatch | None] = (None, None),
+    style: str = "-|>",
+    line: str = "-",
+) -> None:
+    """An arrow between two points; boxes there cut it at their edges."""
+    look = dict(arrowstyle=style, linestyle=line, lw=1.2, color="black", shrinkA=1, shrinkB=1)
+    axis.annotate("", end, start, arrowprops={**look, "patchA": patches[0], "patchB": patches[1]})
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:

@@ -8,7 +8,10 @@ from PIL import Image
 
 from mmagan_lite import plots
 from mmagan_lite.attention import Attention
+from mmagan_lite.config import Config
+from mmagan_lite.discriminator import Discriminator
 from mmagan_lite.expressions import EXPRESSIONS
+from mmagan_lite.generator import Generator
 from mmagan_lite.training import COLUMNS
 
 
@@ -178,3 +181,139 @@ def test_a_confusion_of_nothing_or_of_unknown_expressions_is_refused():
     for label in (-1, 8):
         with pytest.raises(ValueError, match=f"Unknown expression {label}"):
             plots.confusion([0], [label])
+
+
+# --- the diagrams of the networks -----------------------------------------------------------------
+
+
+def texts(figure):
+    """All texts of a diagram, joined."""
+    return "\n".join(text.get_text() for text in figure.axes[0].texts)
+
+
+def labels(figure):
+    """The last lines of the stages' labels, from left to right: their shapes."""
+    found = [
+        text for text in figure.axes[0].texts if text.get_text().split("\n")[-1].count("×") == 2
+    ]
+    found.sort(key=lambda text: text.get_position()[0])
+    return [text.get_text().split("\n")[-1] for text in found]
+
+
+def slabs(figure):
+    """Heights of the stages' slabs, from left to right."""
+    rectangles = sorted(figure.axes[0].patches, key=lambda patch: patch.get_x())
+    return [patch.get_height() for patch in rectangles]
+
+
+def overlapping(figure):
+    """Pairs of texts that lie upon each other, and texts that reach beyond the figure."""
+    figure.canvas.draw()
+    found = [text for text in figure.axes[0].texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in found]
+    pairs = [
+        (found[i].get_text(), found[j].get_text())
+        for i in range(len(found))
+        for j in range(i)
+        if boxes[i].overlaps(boxes[j])
+    ]
+    width, height = figure.bbox.size
+    beyond = [
+        text.get_text()
+        for text, box in zip(found, boxes, strict=True)
+        if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height
+    ]
+    return pairs + beyond
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_an_architecture_has_the_shapes_worked_out_by_hand(size):
+    generator = Generator(Config.profile("smoke", width=4, blocks=3))
+    figure = drawn(plots.architecture(generator, size))
+    half, quarter = size // 2, size // 4
+    assert labels(figure) == [
+        f"11×{size}×{size}", f"4×{size}×{size}", f"8×{half}×{half}",
+        f"16×{quarter}×{quarter}", f"16×{quarter}×{quarter}", f"8×{half}×{half}",
+        f"4×{size}×{size}", f"3×{size}×{size}", f"3×{size}×{size}",
+    ]  # fmt: skip
+    full = slabs(figure)[0]
+    shares = [1, 1, 1 / 2, 1 / 4, *[1 / 4] * 3, 1 / 2, 1, 1, 1]
+    assert slabs(figure) == pytest.approx([full * share for share in shares])
+
+
+def test_an_architecture_shows_what_the_layers_do_and_not_what_the_config_says():
+    generator = Generator(Config.profile("smoke", width=4, blocks=1, global_residual=False))
+    generator.encoder[0] = torch.nn.Conv2d(11, 6, 5, padding=1)  # 2 smaller, 6 channels
+    generator.encoder[1] = torch.nn.Identity()
+    generator.encoder[3] = torch.nn.Conv2d(6, 8, 3, stride=2, padding=2)
+    generator.decoder[-1] = torch.nn.Conv2d(4, 5, 1)
+    figure = drawn(plots.architecture(generator, 32))
+    assert labels(figure)[:4] == ["11×32×32", "6×30×30", "8×16×16", "16×8×8"]
+    assert labels(figure)[-2:] == ["5×32×32", "5×32×32"]
+    shown = texts(figure)
+    assert "conv 5×5\nno norm, ReLU" in shown
+    assert "conv 3×3\nstride 2\nnorm, ReLU" in shown
+    assert shown.count("transposed 4×4\nstride 2") == 2
+
+
+@pytest.mark.parametrize("mmarm", [True, False])
+@pytest.mark.parametrize("residual", [True, False])
+def test_an_architecture_shows_the_ablations(mmarm, residual):
+    config = Config.profile("smoke", blocks=2, mmarm=mmarm, global_residual=residual)
+    shown = texts(plots.architecture(Generator(config), 32))
+    assert ("2 ×\nMMARM" in shown, "2 ×\nresidual block" in shown) == (mmarm, not mmarm)
+    assert ("global residual" in shown, "tanh +" in shown) == (residual, residual)
+    assert "tanh" in shown
+
+
+def test_an_architecture_leaves_the_generator_as_it_was_and_needs_no_block():
+    generator = Generator(Config.profile("smoke", blocks=0))
+    figure = drawn(plots.architecture(generator, 32))
+    assert len(labels(figure)) == 8
+    hooks = [len(module._forward_hooks) for module in generator.modules()]
+    assert sum(hooks) == 0
+    with pytest.raises(ValueError, match="multiples of 16"):
+        plots.architecture(generator, 33)
+    assert sum(len(module._forward_hooks) for module in generator.modules()) == 0
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "paper"])
+def test_a_framework_has_the_shapes_of_its_networks(profile):
+    config = Config.profile(profile)
+    figure = drawn(plots.framework(config))
+    side = config.image_size
+    x = torch.zeros(2, 3, side, side)
+    src, cls, cor = Discriminator(config.replace(critic_width=2))(x)
+    lines = {
+        t.get_text().split("\n")[0]: t.get_text().split("\n")[-1] for t in figure.axes[0].texts
+    }
+    image = f"(B, 3, {side}, {side})"
+    for name in ("$x$: a face", "$y = G(x, z)$", "$x'' = G(y, z'')$", "$x$: the same face"):
+        assert lines[name] == image
+    for name, tensor in {"real? (1)": src, "which? (4)": cls, "$z$? (5)": cor}.items():
+        (shape,) = (shape for title, shape in lines.items() if name in title)
+        assert shape == f"(B, {', '.join(map(str, tensor.shape[1:]))})"
+    assert lines["$z$: the code"] == lines["$z'' = D_{cor}(x)$"] == "(B, 8)"
+
+
+def test_a_framework_follows_networks_of_other_shapes(monkeypatch):
+    class Pooled(Discriminator):
+        def forward(self, x, expression=None):
+            src, cls, cor = super().forward(x, expression)
+            return src[:, :, :5, :3], cls, cor
+
+    monkeypatch.setattr(plots, "Discriminator", Pooled)
+    assert "real? (1)\n(B, 1, 5, 3)" in texts(plots.framework(Config.profile("smoke")))
+
+
+@pytest.mark.parametrize(("preset", "head"), [("paper", "cls"), ("stabilised", "cor")])
+def test_a_framework_says_which_head_tells_the_strength(preset, head):
+    shown = texts(plots.framework(Config.profile("smoke", losses=preset)))
+    assert f"(6) reads the strength off $D_{{{head}}}$" in shown
+
+
+def test_nothing_in_a_diagram_lies_upon_anything_else():
+    assert overlapping(plots.framework(Config.profile("paper"))) == []
+    for changes in ({}, {"mmarm": False, "stem_norm": False}, {"blocks": 1, "mmarm": False}):
+        generator = Generator(Config.profile("paper", **{"width": 64, "blocks": 6, **changes}))
+        assert overlapping(plots.architecture(generator, 128)) == []
