@@ -263,7 +263,7 @@ LIMITS = {
     "batch_size": (1, 65536),
     "warmup_batch_size": (1, 65536),
     "ema_decay": (0, 1),
-    "faces": (1, 10_000_000),
+    "faces": (1, 4_000_000),
     "variety": (0, 1),
 }
 """Least and greatest value of the fields that are numbers; (0, inf) for those not named."""

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ The judge of the evaluation learns from its own."""
 
 FACES_PER_IDENTITY = 4
 """How many pictures there are of one person, on average."""
+
+MOST_FACES = FACES_PER_IDENTITY * FIRST_IDENTITY["test"]
+"""With more, the people of one split would reach into the next."""
 
 CONFUSED_WITH = {
     "neutral": ("contempt", "sadness"),
@@ -92,7 +96,7 @@ class Faces(Dataset):
             ``image`` (B, 3, size, size) float32 in [-1, 1]; ``expression`` (B,) int64;
             ``rho`` (B,) float32, NaN where unknown; ``identity`` (B,) int64.
         """
-        indices = torch.as_tensor(indices)
+        indices = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
         image = self.pixels(indices.tolist()).to(device)  # (B, 3, H, W) uint8
         labels = {key: getattr(self, key)[indices] for key in ("expression", "rho", "identity")}
         return {
@@ -139,9 +143,17 @@ class MappedFaces(Faces):
         folder = Path(cache or os.environ.get("MMAGAN_CACHE") or "~/.cache/mmagan-lite")
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._file = folder.expanduser() / f"{name}-{len(self)}x{self.size}-{digest}.npy"
-        if not self._file.exists():
+        if not self._is_whole():
             self._write(title)
         _ = self._pixels  # from here on the file may be deleted
+
+    def _is_whole(self) -> bool:
+        """Whether the file is there and holds what it should; a damaged one is made anew."""
+        try:
+            there = np.load(self._file, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            return False
+        return there.dtype == np.uint8 and there.shape == (len(self), 3, self.size, self.size)
 
     def _write(self, title: str) -> None:
         shape = (len(self), 3, self.size, self.size)
@@ -223,8 +235,10 @@ class ProceduralFaces(MappedFaces):
     ) -> None:
         if split not in FIRST_IDENTITY:
             raise ValueError(f"split must be one of {', '.join(FIRST_IDENTITY)}; got {split!r}.")
-        if faces < 1:
-            raise ValueError(f"faces must be 1 or more; got {faces!r}.")
+        if type(faces) is not int or not 1 <= faces <= MOST_FACES:
+            raise ValueError(
+                f"faces must be a whole number from 1 to {MOST_FACES:,}; got {faces!r}."
+            )
         if not 0 <= label_noise <= 1:
             raise ValueError(f"label_noise must be from 0 to 1; got {label_noise!r}.")
         self.split, self.size, self.variety, self.occlusion = split, size, variety, occlusion
@@ -301,12 +315,13 @@ class PreparedFaces(MappedFaces):
         self.size = size
         table = Path(folder).absolute() / split / "metadata.csv"
         if not table.is_file():
+            if (table.parents[1] / "report.json").is_file():
+                raise FileNotFoundError(f"{table.parents[1]} has no pictures for {split!r}.")
             raise FileNotFoundError(
                 f"{table} does not exist; give the folder that `python -m data_prep` wrote, "
                 f"the one in which train/metadata.csv and test/metadata.csv lie."
             )
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = _rows(table)
         self.expression = torch.tensor([index(row["expression"]) for row in rows]).long()
         self.rho = torch.tensor([_known_rho(row) for row in rows])
         people = [row["subject"] or row["file_name"] for row in rows]  # unknown: someone else
@@ -324,9 +339,9 @@ class PreparedFaces(MappedFaces):
     def _read(self, path: Path) -> np.ndarray:
         side = (self.size, self.size)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP")) as image:
                 pixels = np.array(image.convert("RGB").resize(side, RESAMPLING))
-        except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG
+        except Exception as error:  # a broken file makes Pillow raise almost anything
             raise ValueError(f"{path} is not a readable image; prepare the set again.") from error
         return pixels.transpose(2, 0, 1)  # (3, H, W)
 
@@ -399,7 +414,7 @@ def write_atomically(
         If it cannot be written, as on a full disk; an earlier file of that name is unharmed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -440,11 +455,36 @@ def annotate(true: Tensor, noise: float, random: torch.Generator) -> Tensor:
     return torch.where(wrong, taken_for[true, second.long()], true)
 
 
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a metadata.csv, which somebody may have edited by hand."""
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a BOM
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is not a table in UTF-8 with commas ({error}).") from None
+    missing = {"file_name", "expression", "intensity", "subject"} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{table} lacks the column {min(missing)}; prepare the set again.")
+    for number, row in enumerate(rows, 2):
+        name = row["file_name"] or ""
+        if not name or Path(name).name != name or "\0" in name or row["expression"] is None:
+            raise ValueError(
+                f"Row {number} of {table} names {name!r}; expected a picture beside the table."
+            )
+    return rows
+
+
 def _known_rho(row: dict[str, str]) -> float:
     """The intensity of a row of metadata.csv: NaN where unknown, 0 for neutral."""
     if row["expression"] == "neutral":
         return 0.0
-    return float(intensities(float(row["intensity"]))) if row["intensity"] else float("nan")
+    try:
+        return float(intensities(float(row["intensity"]))) if row["intensity"] else float("nan")
+    except ValueError as error:
+        raise ValueError(
+            f"{row['file_name']} has intensity {row['intensity']!r}; {error}"
+        ) from None
 
 
 def _fingerprint(picture: Path) -> str:

@@ -1,7 +1,9 @@
 """The eight expressions and the code z that tells the generator what to draw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,9 +44,9 @@ def index(expression: str | int) -> int:
     if isinstance(expression, str):
         if expression in EXPRESSIONS:
             return EXPRESSIONS.index(expression)
-    elif isinstance(expression, int) and not isinstance(expression, bool):
+    elif isinstance(expression, Integral) and not isinstance(expression, bool):  # NumPy's, too
         if 0 <= expression < N:
-            return expression
+            return int(expression)
     raise ValueError(
         f"Unknown expression {expression!r}; expected one of {', '.join(EXPRESSIONS)} "
         f"or a label from 0 to {N - 1}."
@@ -79,9 +81,10 @@ def labels(expression: str | int | Sequence[str | int] | Tensor) -> Tensor:
         if wrong.numel():
             index(int(wrong[0]))  # raises the one sentence for unknown expressions
         return expression.long()
-    if isinstance(expression, str | int):
+    if isinstance(expression, str) or not isinstance(expression, Iterable):
         return torch.tensor(index(expression))
-    return torch.tensor([index(int(e) if hasattr(e, "__index__") else e) for e in expression])
+    items = np.asarray(expression, dtype=object).reshape(-1)
+    return torch.tensor([index(e.item() if isinstance(e, Tensor) else e) for e in items]).long()
 
 
 def intensities(rho: float | Sequence[float] | Tensor) -> Tensor:

@@ -173,8 +173,12 @@ def test_a_cache_that_cannot_be_written_gets_a_sentence(quick_render, monkeypatc
 def test_an_unknown_split_and_an_empty_one_get_a_sentence():
     with pytest.raises(ValueError, match=r"split must be one of train, test, judge; got 'valid'\."):
         ProceduralFaces("valid")
-    with pytest.raises(ValueError, match=r"faces must be 1 or more; got 0\."):
+    with pytest.raises(ValueError, match=r"faces must be .* from 1 to 4,000,000; got 0\."):
         ProceduralFaces("train", faces=0)
+    with pytest.raises(ValueError, match=r"faces must be .*; got '4'\."):
+        ProceduralFaces("train", faces="4")
+    with pytest.raises(ValueError, match=r"got 4000001"):  # its people would be test people
+        ProceduralFaces("train", faces=4_000_001)
 
 
 # --- variety without bias -----------------------------------------------------------------------
@@ -487,6 +491,81 @@ def test_the_check_refuses_empty_sets_and_single_expressions(tmp_path):
         check(PreparedFaces(prepare(tmp_path / "a", [])))
     with pytest.raises(ValueError, match="All 2 faces of the data set show fear"):
         check(PreparedFaces(prepare(tmp_path / "b", ROWS[2:])))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "junk", "another"])
+def test_a_damaged_cache_is_made_anew(quick_render, tmp_path, damage):
+    def faces():
+        return ProceduralFaces("train", faces=8, size=32, cache=tmp_path)
+
+    whole = faces().pixels(range(8))
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    if damage == "another":
+        np.save(file, np.zeros((8, 3, 16, 16), np.uint8))
+    else:
+        file.write_bytes({"cut": content[:-100], "empty": b"", "junk": b"junk"}[damage])
+    assert torch.equal(faces().pixels(range(8)), whole)
+
+
+def test_several_threads_may_make_one_cache(quick_render, tmp_path):
+    start, made = threading.Barrier(4, timeout=20), []
+
+    def make():
+        start.wait()
+        made.append(ProceduralFaces("train", faces=200, size=32, cache=tmp_path).pixels([3]))
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_batch_of_none_and_of_one(quick_render):
+    faces = ProceduralFaces("train", faces=8, size=32)
+    assert faces.batch([])["image"].shape == (0, 3, 32, 32)
+    assert faces.batch(3)["image"].shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("expression", "label", "lacks the column expression"),
+        (",", ";", "lacks the column expression"),
+        (
+            "0.png",
+            "../0.png",
+            r"Row 2 of .* names '\.\./0\.png'; expected a picture beside the table",
+        ),
+        ("0.png", "/tmp/0.png", "expected a picture beside the table"),
+        ("0.7", "strong", r"2\.png has intensity 'strong'"),
+        ("anna", "a" * 200_000, "is not a table in UTF-8 with commas"),
+    ],
+)
+def test_a_table_that_was_edited_gets_a_sentence(tmp_path, before, after, sentence):
+    table = prepare(tmp_path, ROWS) / "train" / "metadata.csv"
+    table.write_text(table.read_text().replace(before, after))
+    with pytest.raises(ValueError, match=sentence):
+        PreparedFaces(tmp_path)
+
+
+def test_a_table_from_a_spreadsheet_is_read_and_other_encodings_are_not(tmp_path):
+    table = prepare(tmp_path, ROWS) / "train" / "metadata.csv"
+    text = table.read_text()
+    table.write_text(text, encoding="utf-8-sig")
+    assert len(PreparedFaces(tmp_path)) == 4
+    table.write_text(text, encoding="utf-16")
+    with pytest.raises(ValueError, match="is not a table in UTF-8"):
+        PreparedFaces(tmp_path)
+
+
+def test_a_split_without_pictures_is_told_from_a_wrong_folder(tmp_path):
+    (prepare(tmp_path, ROWS) / "report.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="has no pictures for 'test'"):
+        PreparedFaces(tmp_path, "test")
 
 
 def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):

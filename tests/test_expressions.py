@@ -33,6 +33,11 @@ def test_batches_of_names_labels_and_tensors_agree(batch):
     assert torch.equal(z, expected)
 
 
+@pytest.mark.parametrize("one", ["fear", 4, np.int64(4), np.array(4), torch.tensor(4)])
+def test_one_expression_in_any_form(one):
+    assert encode(one, 1.0).tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
+
+
 def test_one_expression_at_many_intensities():
     z = encode("surprise", torch.tensor([0.0, 1.0]))
     assert z.shape == (2, 8)

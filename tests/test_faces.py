@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -50,6 +51,22 @@ def test_a_face_does_not_depend_on_the_number_of_threads(count):
     try:
         assert torch.equal(one, render(people, people % 8, 0.7, people, occlusion=0.5))
         assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_error_while_drawing_leaves_the_threads_as_they_were(monkeypatch):
+    seen = []
+    monkeypatch.setattr("mmagan_lite.faces._draw_part", lambda *_: 1 / 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            render(PEOPLE, "fear")
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [2]
     finally:
         torch.set_num_threads(threads)
 
@@ -214,6 +231,11 @@ def test_appearance_is_independent_of_expression():
         ({"expression": "joy"}, "Unknown expression 'joy'"),
         ({"expression": {99: 1.0}}, "Unknown action unit 99"),
         ({"expression": {12: 7.0}}, "Action unit 12 must be from 0 to 1.5"),
+        ({"expression": {12: "much"}}, "Action unit 12 must be from 0 to 1.5; got 'much'"),
+        ({"expression": None}, "Unknown expression None"),
+        ({"size": 64.0}, "got 64.0"),
+        ({"variety": None}, "variety must be from 0 to 1; got None"),
+        ({"identity": torch.tensor([1j])}, "identity must be a whole number"),
         ({"rho": 2.0}, "got 2"),
         ({"identity": torch.arange(3), "nuisance": torch.arange(2)}, r"lengths \[2, 3\]"),
     ],

@@ -7,6 +7,7 @@ coloured (`materials`), lit and put in front of a backdrop (`compositing`).
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -121,12 +122,11 @@ def _checked(
     identity, expression, rho, nuisance, size: int, variety: float, occlusion: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Seeds of people (B,) and photographs (B,), and action units (B, 25)."""
-    if size not in SIZES:
+    if type(size) is not int or size not in SIZES:
         raise ValueError(f"size must be one of 32, 64, 128, 256; got {size!r}.")
-    if not 0 <= variety <= 1:
-        raise ValueError(f"variety must be from 0 to 1; got {variety!r}.")
-    if not 0 <= occlusion <= 1:
-        raise ValueError(f"occlusion must be from 0 to 1; got {occlusion!r}.")
+    for name, share in (("variety", variety), ("occlusion", occlusion)):
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ValueError(f"{name} must be from 0 to 1; got {share!r}.")
     seeds = [_seeds("identity", identity), _seeds("nuisance", nuisance)]
     strengths = intensities(rho)
     if isinstance(expression, Mapping):
@@ -153,10 +153,11 @@ def _draw(
     jobs = [(*part, size, variety, occlusion) for part in parts]
     if threads == 1:
         return torch.cat([_draw_part(*job) for job in jobs])
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        images = list(pool.map(lambda job: _draw_part(*job), jobs))
-    torch.set_num_threads(threads)  # what the pool's threads set is also the default of new ones
-    return torch.cat(images)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.cat(list(pool.map(lambda job: _draw_part(*job), jobs)))
+    finally:
+        torch.set_num_threads(threads)  # what the pool's threads set holds for new ones, too
 
 
 @torch.no_grad()
@@ -193,7 +194,8 @@ def _seeds(name: str, seed: int | Tensor) -> Tensor:
         seed = torch.as_tensor(seed)
     except (TypeError, ValueError, RuntimeError):
         seed = torch.tensor(0.5)  # falls through to the one sentence below
-    if seed.is_floating_point() or seed.dtype == torch.bool or seed.dim() > 1:
+    whole = not seed.is_floating_point() and not seed.is_complex() and seed.dtype != torch.bool
+    if not whole or seed.dim() > 1:
         raise ValueError(f"{name} must be a whole number or a tensor of them of shape (B,).")
     return seed.long()
 

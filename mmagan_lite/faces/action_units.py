@@ -6,6 +6,7 @@ eye.
 """
 
 from collections.abc import Mapping
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -86,7 +87,7 @@ def vector(units: Mapping[str | int, float]) -> Tensor:
         sides = [name for name in (str(unit), f"{unit}L", f"{unit}R") if name in ACTION_UNITS]
         if not sides:
             raise ValueError(f"Unknown action unit {unit!r}; expected one of {', '.join(_NAMES)}.")
-        if not 0 <= strength <= 1.5:
+        if not isinstance(strength, Real) or not 0 <= strength <= 1.5:
             raise ValueError(f"Action unit {unit} must be from 0 to 1.5; got {strength!r}.")
         for name in sides:
             values[_NAMES.index(name)] = strength
