@@ -517,6 +517,14 @@ def _regression_zeros(cor, z):
 
 
 @condition_regression.misconception(
+    "leaves out single coordinates instead of whole images",
+    "an image is known or it is not; and whom does the mean count then?",
+)
+def _regression_by_coordinate(cor, z):
+    return torch.where(z.isnan(), 0, cor - z).square().sum(1).mean()
+
+
+@condition_regression.misconception(
     "lets one NaN make the whole loss NaN",
     "any sum with a NaN in it is NaN; leave such images out before you add.",
 )
@@ -875,6 +883,14 @@ def _repeatable(answer):
     return torch.equal(one, two)
 
 
+@gradient_penalty.holds("it leaves nothing in the critic's `.grad`")
+def _leaves_no_trace(answer):
+    critic = _Curved()
+    black = torch.zeros(2, 3, 4, 4, dtype=torch.float64)
+    answer(critic, black, black + 1)
+    return critic.weight.grad is None
+
+
 @gradient_penalty.holds("its gradients are those of its values (gradcheck)")
 def _gradcheck_of_penalty(answer):
     real, fake = _draw(78, 2, 3, 2, 2).double(), _draw(79, 2, 3, 2, 2).double()
@@ -928,6 +944,25 @@ def _penalty_no_root(critic, real, fake, generator=None):
 )
 def _penalty_of_batch(critic, real, fake, generator=None):
     return (_gradients(critic, _mixed(real, fake, generator)).norm() - 1).square()
+
+
+@gradient_penalty.misconception(
+    "takes a norm for each pixel",
+    "an image has one slope: all its numbers belong into one norm. Which dimensions did you flatten?",
+)
+def _penalty_of_pixels(critic, real, fake, generator=None):
+    points = _mixed(real, fake, generator)
+    slope = _gradients(critic, points).view_as(points).norm(dim=1)  # (B, H, W)
+    return (slope - 1).square().mean()
+
+
+@gradient_penalty.misconception(
+    "averages the scores of the batch before taking the gradient",
+    "then each image's gradient is divided by the size of the batch. Its slope is its own.",
+)
+def _penalty_of_mean_score(critic, real, fake, generator=None):
+    slope = _gradients(critic, _mixed(real, fake, generator)).norm(dim=1) / len(real)
+    return (slope - 1).square().mean()
 
 
 @gradient_penalty.misconception(
