@@ -1,0 +1,385 @@
+"""Faults that the unit tests must notice, each planted alone in a copy of the repository.
+
+    python tests/mutants.py                # all rooms; a few minutes on two cores
+    python tests/mutants.py losses ...     # these rooms only
+
+A mutant is one line of the package with a mistake that a person could make. The tests of its room,
+``tests/test_ROOM.py``, must fail ("killed"); if they pass, it survived, they are too weak, and the
+exit status is 1. ``test_mutants.py`` keeps this list in step with the code.
+"""
+
+import argparse
+import io
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = 2
+PATIENCE = 300  # seconds; a fault may also show as a run without end
+
+
+class Mutant(NamedTuple):
+    room: str
+    old: str  # occurs exactly once in mmagan_lite/ROOM.py
+    new: str
+    breaks: str
+
+
+class Verdict(NamedTuple):
+    mutant: Mutant
+    word: str  # "killed", "SURVIVED" or "BROKEN": the tests did not even start
+    detail: str
+
+
+def room(name, *faults):
+    return [Mutant(name, *fault) for fault in faults]
+
+
+MUTANTS = [
+    *room(
+        "attention",
+        ("affine=True, track", "affine=False, track", "norms without scale and shift"),
+        ("running_stats=False", "running_stats=True", "running statistics change eval()"),
+        ("        nn.ReLU(),\n", "        nn.Identity(),\n", "no ReLU inside the residual body"),
+        ("max(channels // reduction, 4)", "max(channels // reduction, 1)", "too few hidden units"),
+        ("features.mean((2, 3))", "features.amax((2, 3))", "average pooling takes the maximum"),
+        ("features.amax((2, 3))", "features.amin((2, 3))", "maximum pooling takes the minimum"),
+        ("average) + self.mlp", "average) - self.mlp", "sign between the two pooled paths"),
+        ("features.mean(1, keepdim", "features.sum(1, keepdim", "scale of the spatial average"),
+        ("features.amax(1, keepdim", "features.abs().amax(1, keepdim", "largest absolute value"),
+        ("torch.cat([average, maximum]", "torch.cat([maximum, average]", "order of the two maps"),
+        ("e0 = F.relu(self.enter(x))", "e0 = self.enter(x)", "no ReLU on the first scale"),
+        ("d2 = F.relu(self.middle(e2))", "d2 = e2", "the deepest scale's convolution is left out"),
+        ("F.interpolate(d2, scale_factor=2)", 'F.interpolate(d2, scale_factor=2, mode="bilinear")',
+         "another interpolation"),
+        ("scale_factor=2))) + e1", "scale_factor=2)))", "no skip at half the side"),
+        ("scale_factor=2))) + e0", "scale_factor=2))) - e0", "sign of the skip at the full side"),
+        ("nn.GroupNorm(1, channels)", "nn.GroupNorm(channels, channels)",
+         "a norm for each channel blinds average pooling"),
+        ("self.norm(self.leave(d0))", "self.leave(d0)", "the encoder-decoder without its norm"),
+        (" + self.encoder_decoder(x)", " + self.encoder_decoder(self.body(x))",
+         "ED after Body instead of beside it"),
+        ("features * channel[:, :, None, None]", "features * (1 - channel[:, :, None, None])",
+         "channel attention turned inside out"),
+        ("self.spatial_attention(features)  #", "self.spatial_attention(x)  #",
+         "spatial attention looks at the input"),
+        ("return x + features * spatial", "return features * spatial", "no residual"),
+        ("Attention(channel, spatial)\n", "Attention(spatial, channel)\n", "the two maps swapped"),
+        ("isinstance(network, ChannelAttention | SpatialAttention)",
+         "isinstance(network, ChannelAttention)", "He's initialisation touches a gate"),
+        ("kaiming_normal_(network.weight, negative_slope)",
+         'kaiming_normal_(network.weight, negative_slope, "fan_out")', "fan-out instead of fan-in"),
+        ("nn.init.zeros_(network.bias)", "nn.init.ones_(network.bias)", "biases start at one"),
+        ("he_initialise(child, negative_slope)", "he_initialise(child)", "the slope is forgotten"),
+    ),
+    *room(
+        "generator",
+        ("return x + self.body(x)", "return self.body(x)", "a residual block without its residual"),
+        ("width, 7, padding=3, bias=not", 'width, 7, padding=3, padding_mode="reflect", bias=not',
+         "reflection padding erases z"),
+        ("bias=not stem_norm", "bias=stem_norm", "the bias of the stem"),
+        ("if stem_norm else nn.Identity", "if not stem_norm else nn.Identity", "the norm's switch"),
+        ("MMARM if config.mmarm", "MMARM if not config.mmarm", "the ablation's switch"),
+        ("for _ in range(config.blocks)", "for _ in range(1)", "one block whatever was asked for"),
+        ("if config.he_init:", "if not config.he_init:", "the initialisation's switch"),
+        (".weight.mul_(0.1)", ".weight.mul_(1.0)", "does not start near the identity"),
+        ("if config.global_residual:", "if not config.global_residual:", "small start, wrong case"),
+        ("torch.cat([x, z_map], 1)", "torch.cat([z_map, x], 1)", "order of the input's channels"),
+        ("h, looked_at = block(h)", "_, looked_at = block(h)", "a block's result is thrown away"),
+        ("attention.append(looked_at)", "attention.insert(0, looked_at)", "maps in reverse order"),
+        ("torch.tanh(self.decoder(h))", "self.decoder(h)", "no tanh"),
+        ("y = y + x", "y = y - x", "sign of the global residual"),
+        ("if self.config.global_residual:", "if True:", "a residual that cannot be switched off"),
+        ("2, padding=1, bias=False)\n    return conv, instance_norm(out_channels), nn.ReLU()\n\n\n"
+         "def _up", "2, padding=1, bias=False)\n    return conv, instance_norm(out_channels), "
+         "nn.LeakyReLU(0.2)\n\n\ndef _up", "leaky ReLUs on the way down"),
+        ("x.shape[2] % 16 or x.shape[3] % 16", "x.shape[2] % 16", "the width is not checked"),
+        ("z.shape != (len(x), N)", "z.shape[1:] != (N,)", "one code for many images passes"),
+    ),
+    *room(
+        "discriminator",
+        ("NEGATIVE_SLOPE = 0.01", "NEGATIVE_SLOPE = 0.2", "slope of the leaky ReLUs"),
+        ("min(2**i, 16)", "min(2**i, 8)", "channels stop doubling too early"),
+        ("N, 2, bias=False)\n        self.cor", "N, 2)\n        self.cor", "a head with a bias"),
+        ("1, 3, padding=1, bias=False)", '1, 3, padding=1, bias=False, padding_mode="reflect")',
+         "padding of the patch head"),
+        ("if config.he_init:", "if not config.he_init:", "the initialisation's switch"),
+        ("if config.conditional_patches:", "if not config.conditional_patches:",
+         "the condition's switch"),
+        ("nn.init.zeros_(self.embedding.weight)", "nn.init.ones_(self.embedding.weight)",
+         "the critic starts conditional"),
+        ("src = src + (v", "src = src - (v", "sign of the projection"),
+        ("(v * features).sum(1", "(v * features).mean(1", "scale of the projection"),
+        ("return src, self.cls(face).flatten(1), self.cor(face)",
+         "return src, self.cor(face).flatten(1), self.cls(face)", "the heads swapped"),
+        ("(conv.kernel_size[0] - 1) * step", "conv.kernel_size[0] * step", "the patch's size"),
+        ("step *= conv.stride[0]", "step += conv.stride[0]", "strides add up"),
+        ("out_channels, 4, stride=2, padding=1)\n", "out_channels, 4, stride=2, padding=1, "
+         'padding_mode="reflect")\n', "padding of the trunk"),
+        ("nn.Sequential(conv, nn.LeakyReLU", "nn.Sequential(conv, nn.InstanceNorm2d(out_channels), "
+         "nn.LeakyReLU", "a norm in the critic"),
+    ),
+    *room(
+        "losses",
+        ("real_scores.mean() - fake_scores.mean()", "fake_scores.mean() - real_scores.mean()",
+         "sign of equation (1)"),
+        ("real_scores.mean() -", "real_scores.sum() -", "sum over patches"),
+        ("clamp(max=1)", "clamp(max=0)", "hinge of the real scores"),
+        ("clamp(min=-1)", "clamp(max=-1)", "hinge of the fake scores on the wrong side"),
+        ("(x - reconstructed).abs()", "(x - reconstructed).square()", "equation (2) squared"),
+        ("F.pad(logits, (0, 1))", "F.pad(logits, (1, 0))", "the class of fakes comes first"),
+        ("F.cross_entropy(logits, target)", "F.cross_entropy(logits, target, label_smoothing=0.1)",
+         "softened labels"),
+        ("z.isnan().any(1)", "z.isnan().all(1)", "codes with one unknown coordinate take part"),
+        ("error.square().sum() / known.sum()", "error.square().sum() / 8 / known.sum()",
+         "mean over coordinates instead of a sum"),
+        ("/ known.sum().clamp(min=1)", "/ known.sum()", "0 / 0 where nothing is known"),
+        ("logits.softmax(1).amax(1)", "logits.softmax(0).amax(1)", "softmax over the batch"),
+        ("return cor.amax(1)", "return cor.mean(1)", "the mean coordinate"),
+        ("expressive = rho > 0", "expressive = rho >= 0", "neutral targets take part"),
+        ("/ expressive.sum().clamp(min=1)", "/ len(rho)", "averaged over neutral images too"),
+        ("len(real), 1, 1, 1, gen", "len(real), 3, 1, 1, gen", "one fraction a channel"),
+        ("alpha * real + (1 - alpha) * fake", "alpha * real + alpha * fake", "no interpolate"),
+        ("norm(dim=1)", "square().sum(1)", "the squared slope"),
+        ("(slope - 1).square()", "(slope - 1).clamp(min=0).square()", "a one-sided penalty"),
+        ("(critic, real).square().sum(1)", "(critic, real).norm(dim=1)",
+         "R1 without the square"),
+        ("images.detach().requires_grad_()", "images.requires_grad_()", "no detach"),
+        (".reshape(len(images), -1).mean(1)", ".reshape(len(images), -1).sum(1)",
+         "the sum of the patches' scores"),
+        ("create_graph=True", "create_graph=False", "a penalty without a gradient"),
+        ("+ config.lambda_rec * rec", "+ config.lambda_cls * rec", "another term's weight"),
+        ("+ config.lambda_rho * rho", "- config.lambda_rho * rho", "sign in equation (7)"),
+        ("        -adv\n", "        adv\n", "the critic minimises equation (1)"),
+        ("+ config.lambda_gp * gp", "+ config.lambda_gp + gp", "the penalty's weight is added"),
+        ("+ config.lambda_r1 * r1", "+ config.lambda_r1 * gp", "R1 is forgotten"),
+    ),
+    *room(
+        "training",
+        ("y.detach(), target, z", "y, target, z", "the critic's loss reaches the generator"),
+        ("src_x.detach(), cor_x", "src_x, cor_x", "the generator's loss reaches real scores"),
+        (", cor_x.detach()\n", ", cor_x\n", "the way back is not detached"),
+        ("cor_x.clamp(0, 1)", "cor_x", "no clamp of the way back"),
+        ("self.critic.requires_grad_(False)", "self.critic.requires_grad_(True)",
+         "the generator's step leaves gradients in the critic"),
+        ("self.critic.requires_grad_(True)", "self.critic.requires_grad_(False)",
+         "the critic stays frozen"),
+        ("**terms), self.generator_optimiser)", "**terms), self.critic_optimiser)",
+         "the wrong optimiser"),
+        ("    optimiser.zero_grad()\n", "", "gradients pile up"),
+        ("betas=(0.5, 0.999)", "betas=(0.9, 0.999)", "Adam's momentum"),
+        ("z = encode(target, rho)", "z = encode(target, 1.0)", "the intensity is ignored"),
+        ("self.generator(x, z)  # (B", "self.generator(x, z.flip(0))  # (B", "the codes mixed up"),
+        ("self.average.update_parameters(self.generator)\n", "pass\n", "no moving average"),
+        ("self.random).chunk(2)", "self.random).flip(0).chunk(2)", "real and fake swapped"),
+        ("torch.cat([own, target])", "torch.cat([own, own])", "fakes judged by another label"),
+        ("losses.hinge_adversarial if hinge", "losses.hinge_adversarial if not hinge",
+         "the form of equation (1)"),
+        ("losses.classification(cls_x, own, fake", "losses.classification(cls_y, own, fake",
+         "the critic learns classes on fakes"),
+        ("losses.condition_regression(cor_y, z),", "losses.condition_regression(cor_x, z),",
+         "equation (5) on real images"),
+        ('terms["info"] + losses.condition_regression(cor_x, z_own)',
+         "losses.condition_regression(cor_x, z_own)", "equation (5) on real images only"),
+        ("torch.full_like(target, losses.FAKE)", "torch.full_like(target, 0)", "fakes are neutral"),
+        ("losses.gradient_penalty(lambda x: critic(x, own)[0], x, y",
+         "losses.gradient_penalty(lambda x: critic(x, own)[0], x, x", "no interpolates"),
+        ("config.r1_every * losses.r1", "losses.r1", "R1 rarely and not in proportion"),
+        ('values["gap"] = losses.adversarial(src_x, src_y)',
+         'values["gap"] = losses.adversarial(src_y, src_x)', "sign of the gap"),
+        ("self.random), target)\n", "self.random))\n", "the generator's critic is unconditional"),
+        ("losses.adversarial(src_x, src),", "losses.adversarial(src, src_x),",
+         "the generator lowers its scores"),
+        ("losses.classification(cls, target, config.fake_class > 0),  # (4)",
+         "losses.classification(cls, target),  # (4)", "the generator's ninth class is forgotten"),
+        ("self.generator(y, z_back)", "self.generator(x, z_back)", "back from the input"),
+        ("losses.intensity(rho_hat, rho)", "losses.intensity(rho_hat, 1 - rho)", "rho upside down"),
+        ('values["change"] = (y - x).abs().mean()', 'values["change"] = (y - x).mean()',
+         "signed change"),
+        ("config.lambda_cls * loss_cls + config", "loss_cls + config", "the warm-up's weight"),
+        ("condition_regression(cor, z_own)\n", "condition_regression(cor, z_own.nan_to_num())\n",
+         "unknown intensities count as zero"),
+        ("masked_fill(rho < 0.2, 0)", "masked_fill(rho < 0.5, 0)", "too many neutral targets"),
+        ("rho.masked_fill(target == 0, 0)", "rho", "neutral targets with an intensity"),
+        ("min(1.0, 2 * (1", "min(1.0, 1 * (1", "rates fall from the start"),
+        ("((self.config.seed, stage, step))", "((self.config.seed, stage, 0))",
+         "every step draws the same"),
+        ("(1 + t) / (10 + t)", "(10 + t) / (1 + t)", "a memory that does not grow"),
+        ("0.08 * strength * noise", "0.8 * strength * noise", "strength of the noise"),
+    ),
+    *room(
+        "baselines",
+        ("labels, width, 7, padding=3, bias=False", "labels, width, 7, padding=3, bias=True",
+         "a bias in front of StarGAN's norm"),
+        ("labels, width, 7, padding=3,", 'labels, width, 7, padding=3, padding_mode="reflect",',
+         "reflection erases StarGAN's label"),
+        ("torch.cat([x, c_map], 1)", "torch.cat([c_map, x], 1)", "order of the input's channels"),
+        ("torch.tanh(self.decoder(self.blocks(h)))", "torch.tanh(self.decoder(h))", "no blocks"),
+        ("c.shape != (len(x), self.labels)", "c.shape[1:] != (self.labels,)", "codes go uncounted"),
+        ("- 1, 6)", "- 1, 7)", "a seventh layer at 256 pixels"),
+        ("config.critic_width * 2**i", "config.critic_width * min(2**i, 16)", "a cap on channels"),
+        ("channels[-1], 1, 3, padding=1, bias=False", "channels[-1], 1, 3, padding=1",
+         "a bias in StarGAN's patch head"),
+        ("nn.Conv2d(*pair, 4, stride=2, padding=1), nn.LeakyReLU(NEGATIVE_SLOPE)",
+         "nn.Conv2d(*pair, 4, stride=2, padding=1), nn.ReLU()", "ReLUs in StarGAN's critic"),
+        ("return self.src(h), self.cls(h)", "return self.src(h), -self.cls(h)", "logits' sign"),
+        ('nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")',
+         "nn.Conv2d(3, width, 7, padding=3)", "zero padding in CycleGAN's stem"),
+        ('nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")',
+         "nn.Conv2d(width, 3, 7, padding=3)", "zero padding in CycleGAN's last layer"),
+        ('channels, 3, padding=1, padding_mode="reflect"', "channels, 3, padding=1",
+         "zero padding in CycleGAN's blocks"),
+        ("h = h + body(h)", "h = (h + body(h)).relu()", "an activation after the sum"),
+        ("NEGATIVE_SLOPE = 0.2 ", "NEGATIVE_SLOPE = 0.01 ", "slope of CycleGAN's critic"),
+        ("(4 * width, 1))", "(4 * width, 2))", "one stride too many: the patch is not 70 pixels"),
+        ("nn.InstanceNorm2d(2 * channels)", "instance_norm(2 * channels)", "scale and shift"),
+        ("return conv, nn.InstanceNorm2d(conv.out_channels), nn.ReLU()",
+         "return conv, nn.InstanceNorm2d(conv.out_channels, track_running_stats=True), nn.ReLU()",
+         "running statistics"),
+        ("second, nn.InstanceNorm2d(channels))", "second)", "no norm at the end of a block"),
+        ("parameter, std=0.02", "parameter, std=0.2", "scale of CycleGAN's start"),
+        ("height % multiple or width % multiple", "height % multiple", "the width is not checked"),
+    ),
+]  # fmt: skip
+
+
+def tracked():
+    """Paths that git tracks, relative to the root."""
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    run.check_returncode()
+    return [name for name in run.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def copy_to(folder):
+    for name in tracked():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+
+
+def plant(mutant, folder):
+    """Write the fault into the copy.
+
+    Raises
+    ------
+    ValueError
+        If the old text does not occur exactly once, or the new one is no Python.
+    """
+    path = folder / "mmagan_lite" / f"{mutant.room}.py"
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise ValueError(
+            f"{mutant.old!r} occurs {text.count(mutant.old)} times in {path.name}, not once; "
+            f"bring tests/mutants.py up to date."
+        )
+    planted = text.replace(mutant.old, mutant.new)
+    compile(planted, str(path), "exec")
+    path.write_text(planted, encoding="utf-8")
+
+
+class FirstFailure:
+    """A pytest plugin that remembers the first test that failed."""
+
+    name = "no test started"
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.name = report.nodeid.split("::", 1)[1]
+
+
+def work(name, folder, pipe):
+    """In a process of its own: run a room's tests in the copy, send how that ended."""
+    import pytest
+
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = folder
+    sys.path.insert(0, folder)  # before this repository, which pip installed for editing
+    failure, output = FirstFailure(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
+        options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
+        status = pytest.main([*options, f"tests/test_{name}.py"], plugins=[failure])
+    (place,) = sys.modules["mmagan_lite"].__path__
+    if not Path(place).samefile(Path(folder) / "mmagan_lite"):
+        status, failure.name = -1, f"the tests imported {place}, not the copy"
+    pipe.send((int(status), failure.name))
+
+
+def run_tests(name, folder):
+    """How pytest ended for a room's tests in the copy (0: all passed), and what failed first."""
+    receiver, sender = PROCESS.Pipe(duplex=False)
+    process = PROCESS.Process(target=work, args=(name, folder, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv() if receiver.poll(PATIENCE) else (1, f"no end after {PATIENCE} s")
+    except EOFError:
+        return -1, "the process died"
+    finally:
+        process.kill()
+        process.join()
+
+
+# PyTorch is imported once, each run is forked from that; the package comes from its copy.
+PROCESS = multiprocessing.get_context("forkserver")
+PROCESS.set_forkserver_preload(["torch", "torchvision", "pytest", "numpy", "PIL", "tqdm.auto"])
+STEADY = {
+    "OMP_NUM_THREADS": "1",
+    # A stale .pyc could hide a fault that leaves the file's size and second alone.
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # importing them takes longer than the tests
+}
+
+
+def judge(mutant):
+    """Plant one fault in a copy of its own and run its room's tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_to(Path(folder))
+        plant(mutant, Path(folder))
+        status, detail = run_tests(mutant.room, folder)
+    word = {0: "SURVIVED", 1: "killed"}.get(status, "BROKEN")
+    return Verdict(mutant, word, detail if status else "all tests passed")
+
+
+def check_unharmed(name):
+    """Raise RuntimeError if a room's tests fail without any fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_to(Path(folder))
+        status, detail = run_tests(name, folder)
+    if status:
+        raise RuntimeError(f"The tests of {name} do not pass without any fault: {detail}")
+
+
+def main(arguments=None, mutants=MUTANTS):
+    rooms = list(dict.fromkeys(mutant.room for mutant in mutants))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("room", nargs="*", help=f"{', '.join(rooms)}; default: all")
+    chosen = parser.parse_args(arguments).room or rooms
+    if unknown := set(chosen) - set(rooms):
+        parser.error(f"no mutants for {', '.join(sorted(unknown))}; choose from {', '.join(rooms)}")
+    os.environ |= STEADY
+    started = time.monotonic()
+    words = {name: Counter() for name in chosen}
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        list(pool.map(check_unharmed, chosen))
+        for mutant, word, detail in pool.map(judge, [m for m in mutants if m.room in chosen]):
+            words[mutant.room][word] += 1
+            print(f"{word:8}  {mutant.room:13}  {mutant.breaks}  [{detail}]", flush=True)
+    print()
+    for name, counts in words.items():
+        rest = "".join(f", {n} {word}" for word, n in counts.items() if word != "killed")
+        print(f"{name:13}  {counts['killed']} killed{rest}")
+    total = sum(words.values(), Counter())
+    print(f"{total['killed']} of {total.total()} killed in {time.monotonic() - started:.0f} s")
+    return int(total["killed"] < total.total())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
