@@ -948,7 +948,7 @@ def _penalty_of_batch(critic, real, fake, generator=None):
 
 @gradient_penalty.misconception(
     "takes a norm for each pixel",
-    "an image has one slope: all its numbers belong into one norm. Which dimensions did you flatten?",
+    "an image has one slope: all its numbers belong into one norm. What did you flatten?",
 )
 def _penalty_of_pixels(critic, real, fake, generator=None):
     points = _mixed(real, fake, generator)
