@@ -1,6 +1,6 @@
 """The eight expressions and the code z that tells the generator what to draw."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -81,10 +81,11 @@ def labels(expression: str | int | Sequence[str | int] | Tensor) -> Tensor:
         if wrong.numel():
             index(int(wrong[0]))  # raises the one sentence for unknown expressions
         return expression.long()
-    if isinstance(expression, str) or not isinstance(expression, Iterable):
-        return torch.tensor(index(expression))
-    items = np.asarray(expression, dtype=object).reshape(-1)
-    return torch.tensor([index(e.item() if isinstance(e, Tensor) else e) for e in items]).long()
+    items = np.asarray(expression, dtype=object)
+    if items.ndim == 0:
+        return torch.tensor(index(items.item()))
+    plain = [e.item() if isinstance(e, Tensor) else e for e in items.reshape(-1)]
+    return torch.tensor([index(e) for e in plain]).long()
 
 
 def intensities(rho: float | Sequence[float] | Tensor) -> Tensor:
