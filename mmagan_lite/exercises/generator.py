@@ -16,11 +16,11 @@ def _random(*shape: int, seed: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-# ---------------------------------------------------------------------------------- output_shape
+# ---------------------------------------------------------------------------------- layer_shapes
 
 
 @exercise("02", "Say how large the features are after each convolution of a list.")
-def output_shape(shape: tuple, layers: tuple) -> list[tuple]:
+def layer_shapes(shape: tuple, layers: tuple) -> list[tuple]:
     """Shapes (C, H, W) after each layer (channels, kernel, stride, padding, transposed)."""
     shapes = []
     for channels, kernel, stride, padding, transposed in layers:
@@ -35,24 +35,24 @@ def output_shape(shape: tuple, layers: tuple) -> list[tuple]:
     return shapes
 
 
-output_shape.worked += [
+layer_shapes.worked += [
     (((11, 8, 8), ((4, 7, 1, 3, False), (8, 4, 2, 1, False))), [(4, 8, 8), (8, 4, 4)]),
     (((8, 4, 4), ((4, 4, 2, 1, True),)), [(4, 8, 8)]),
 ]
 
 
-@output_shape.case
+@layer_shapes.case
 def _the_whole_trunk_on_a_wide_picture():
     down, up = (8, 4, 2, 1, False), (4, 4, 2, 1, True)
     return (11, 48, 80), ((4, 7, 1, 3, False), down, (16, 4, 2, 1, False), up, (3, 7, 1, 3, False))
 
 
-@output_shape.case
+@layer_shapes.case
 def _sides_that_do_not_come_out_even():
     return (3, 37, 23), ((5, 3, 2, 1, False), (6, 5, 3, 0, False), (7, 3, 2, 0, True))
 
 
-@output_shape.use_oracle
+@layer_shapes.use_oracle
 def _let_torch_do_it(shape, layers):
     h, shapes = torch.zeros(1, *shape), []
     for channels, kernel, stride, padding, transposed in layers:
@@ -81,15 +81,15 @@ def _right(side, kernel, stride, padding, transposed):
     return (side + 2 * padding - kernel) // stride + 1
 
 
-output_shape.misconception(
+layer_shapes.misconception(
     "counts the padding on one side only",
     "a row of pixels has two ends.",
 )(_shapes_by(lambda side, k, s, p, t: _right(side, k, s, p, t) if t else (side + p - k) // s + 1))
-output_shape.misconception(
+layer_shapes.misconception(
     "leaves out the kernel's first position",
     "how often can a kernel of 3 be laid on a row of 3?",
 )(_shapes_by(lambda side, k, s, p, t: _right(side, k, s, p, t) - (0 if t else 1)))
-output_shape.misconception(
+layer_shapes.misconception(
     "rounds up where the stride does not come out even",
     "what happens to a last step that would hang over the edge?",
 )(
@@ -99,30 +99,30 @@ output_shape.misconception(
         )
     )
 )
-output_shape.misconception(
+layer_shapes.misconception(
     "takes a transposed convolution for a plain one",
     "a transposed convolution goes the other way: solve the formula for the input's side.",
 )(_shapes_by(lambda side, k, s, p, t: _right(side, k, s, p, False)))
-output_shape.misconception(
+layer_shapes.misconception(
     "multiplies by the stride whatever kernel and padding are",
     "that is what a transposed convolution of kernel 4, stride 2, padding 1 does; and kernel 3?",
 )(_shapes_by(lambda side, k, s, p, t: side * s if t else _right(side, k, s, p, t)))
 
 
-@output_shape.misconception(
+@layer_shapes.misconception(
     "starts from the picture again at every layer",
     "each layer gets what the one before it gave.",
 )
 def _not_chained(shape, layers):
-    return [output_shape.reference(shape, (layer,))[0] for layer in layers]
+    return [layer_shapes.reference(shape, (layer,))[0] for layer in layers]
 
 
-@output_shape.misconception(
+@layer_shapes.misconception(
     "keeps the channels of the picture",
     "how many filters does a layer have?",
 )
 def _channels_of_the_picture(shape, layers):
-    return [(shape[0], *rest) for _, *rest in output_shape.reference(shape, layers)]
+    return [(shape[0], *rest) for _, *rest in layer_shapes.reference(shape, layers)]
 
 
 # ------------------------------------------------------------------------------ count_parameters
