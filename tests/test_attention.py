@@ -11,6 +11,7 @@ from mmagan_lite.attention import (
     EncoderDecoder,
     SpatialAttention,
     he_initialise,
+    residual_body,
 )
 
 
@@ -69,6 +70,21 @@ def test_spatial_attention_equals_cbam():
     torch.testing.assert_close(attention(features), spatial_oracle(attention, features))
 
 
+def test_the_residual_body_is_convolution_norm_relu_convolution_norm():
+    torch.manual_seed(0)
+    body, x = residual_body(6).double(), torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    for parameter in body.parameters():
+        nn.init.normal_(parameter)
+    first, scale1, shift1, second, scale2, shift2 = body.parameters()
+    h = F.conv2d(F.pad(x, (1, 1, 1, 1)), first)
+    h = F.relu(F.instance_norm(h, weight=scale1, bias=shift1))
+    h = F.conv2d(F.pad(h, (1, 1, 1, 1)), second)
+    expected = F.instance_norm(h, weight=scale2, bias=shift2)
+    torch.testing.assert_close(body(x), expected)
+    torch.testing.assert_close(body.eval()(x), expected)
+    assert list(body.buffers()) == []  # no running statistics
+
+
 def test_mmarm_adds_channel_then_spatially_weighted_features_to_its_input():
     torch.manual_seed(0)
     block, x = MMARM(32), torch.randn(2, 32, 8, 12)
@@ -125,6 +141,27 @@ def test_encoder_decoder_skips_are_additive_at_both_scales():
     torch.testing.assert_close(net(x), net.norm(net.leave(e0)))
 
 
+def test_the_encoder_decoder_equals_its_layers_in_torch_functional():
+    torch.manual_seed(0)
+    net, x = EncoderDecoder(16), torch.randn(2, 16, 8, 12)
+
+    def conv(layer, x, stride=1):
+        edge = layer.weight.shape[-1] // 2
+        return F.conv2d(F.pad(x, (edge,) * 4), layer.weight, layer.bias, stride)
+
+    def doubled(x):
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    e0 = F.relu(conv(net.enter, x))
+    e1 = F.relu(conv(net.down1, e0, stride=2))
+    d2 = F.relu(conv(net.middle, F.relu(conv(net.down2, e1, stride=2))))
+    d1 = F.relu(conv(net.up1, doubled(d2))) + e1
+    out = conv(net.leave, F.relu(conv(net.up0, doubled(d1))) + e0)
+    mean = out.mean((1, 2, 3), keepdim=True)
+    spread = (out.var((1, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(net(x), (out - mean) / spread)
+
+
 def test_encoder_decoder_sees_further_than_the_body():
     torch.manual_seed(0)
     block, x = MMARM(16), torch.randn(1, 16, 32, 32, requires_grad=True)
@@ -157,3 +194,11 @@ def test_he_initialisation_spares_the_gates():
     weight = block.body[0].weight  # fan-in 64 * 3 * 3
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
     assert not block.encoder_decoder.middle.bias.any()
+
+
+def test_he_initialisation_counts_the_inputs_and_minds_the_slope_at_every_depth():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 256, 3)
+    he_initialise(nn.Sequential(nn.Sequential(conv)), negative_slope=1.0)
+    assert conv.weight.std().item() == pytest.approx((1 / (16 * 9)) ** 0.5, rel=0.03)
+    assert not conv.bias.any()

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mmagan_lite.config import Config
 from mmagan_lite.discriminator import Discriminator
@@ -42,6 +43,25 @@ def test_channels_double_up_to_sixteen_times_the_width():
     critic, _ = make(256)
     widths = [layer[0].out_channels for layer in [*critic.shallow, *critic.deep]]
     assert widths == [4, 8, 16, 32, 64, 64, 64]
+
+
+@pytest.mark.parametrize("image_size", [32, 128])
+def test_it_equals_its_layers_in_torch_functional(image_size):
+    critic, x = make(image_size, conditional_patches=False)
+    for parameter in critic.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    p = critic.parameters()
+    maps = {}
+    h = x
+    while h.shape[-1] > 2:
+        h = F.conv2d(F.pad(h, (1, 1, 1, 1)), next(p), next(p), stride=2)
+        h = torch.where(h > 0, h, 0.01 * h)
+        maps[h.shape[-1]] = h
+    src = F.conv2d(F.pad(maps[8], (1, 1, 1, 1)), next(p))
+    cls, cor = (torch.einsum("bcij,ncij->bn", maps[2], next(p)) for _ in range(2))
+    assert list(p) == []
+    for ours, expected in zip(critic(x), (src, cls, cor), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 
 
 @pytest.mark.parametrize(("image_size", "side"), [(32, 18), (64, 38), (128, 78)])

@@ -1,11 +1,14 @@
 """The generator's sizes, residual, conditioning and errors."""
 
+from itertools import pairwise
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mmagan_lite.config import Config
 from mmagan_lite.expressions import encode
-from mmagan_lite.generator import Generator
+from mmagan_lite.generator import Generator, ResidualBlock
 
 
 def make(profile="smoke", **changes):
@@ -48,6 +51,50 @@ def test_every_ablation_draws_images_at_the_profiles_size(profile, mmarm, global
         side = config.image_size // 4
         assert attention.channel.shape == (2, 4 * config.width)
         assert attention.spatial.shape == (2, 1, side, side)
+
+
+def normed(x, parameters):
+    """Instance norm and ReLU in torch functional."""
+    return F.relu(F.instance_norm(x, weight=next(parameters), bias=next(parameters)))
+
+
+def test_the_trunk_equals_its_layers_in_torch_functional():
+    generator, x, z = make(mmarm=False, blocks=2)
+    for parameter in generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    p = generator.parameters()
+    h = torch.cat([x, z[:, :, None, None] * torch.ones_like(x[:, :1])], 1)  # photo, then code
+    h = normed(F.conv2d(h, next(p), padding=3), p)
+    for _ in range(2):
+        h = normed(F.conv2d(h, next(p), stride=2, padding=1), p)
+    for _ in range(2):
+        body = normed(F.conv2d(h, next(p), padding=1), p)
+        body = F.conv2d(body, next(p), padding=1)
+        h = h + F.instance_norm(body, weight=next(p), bias=next(p))
+    for _ in range(2):
+        h = normed(F.conv_transpose2d(h, next(p), stride=2, padding=1), p)
+    expected = torch.tanh(F.conv2d(h, next(p), padding=3)) + x
+    assert list(p) == []
+    torch.testing.assert_close(generator(x, z), expected, rtol=0, atol=1e-4)
+
+
+def test_a_residual_block_with_a_silent_body_is_the_identity():
+    block, x = ResidualBlock(4), torch.randn(2, 4, 8, 8)
+    torch.nn.init.zeros_(block.body[-1].weight)
+    assert torch.equal(block(x), x)
+
+
+def test_attention_comes_in_the_order_of_the_blocks_each_fed_by_the_one_before():
+    generator, x, z = make(blocks=3)
+    fed, looked = [], []
+    for block in generator.blocks:
+        block.register_forward_hook(lambda _, args, out: fed.append((args[0], out[0])))
+        block.register_forward_hook(lambda _, args, out: looked.append(out[1]))
+    _, maps = generator(x, z, return_attention=True)
+    assert all(
+        torch.equal(ours.spatial, hook.spatial) for ours, hook in zip(maps, looked, strict=True)
+    )
+    assert all(torch.equal(after[0], before[1]) for before, after in pairwise(fed))
 
 
 def test_a_silent_network_returns_the_photo_only_through_the_global_residual():

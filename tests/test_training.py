@@ -1,5 +1,6 @@
 """The trainer: who learns when, exact resuming, and failures that leave the last checkpoint."""
 
+import copy
 import csv
 import math
 import os
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from mmagan_lite import losses
 from mmagan_lite.config import Config
-from mmagan_lite.data import Faces
+from mmagan_lite.data import Faces, batch_indices
 from mmagan_lite.training import COLUMNS, Trainer, augment
 
 
@@ -189,6 +191,177 @@ def test_the_way_back_is_the_critics_coordinates_within_0_and_1(monkeypatch):
     assert torch.equal(z_back, heads[0][2][:4].clamp(0, 1))
     assert not z_back.requires_grad
     assert len(heads) == 3  # real and generated together, the R1 penalty, the generator's
+
+
+# --- the steps again, from the paper's formulas ---------------------------------------------------
+
+
+class Precise(Trainer):
+    """A trainer in double precision that remembers what each of its steps began with."""
+
+    def __init__(self, config, data):
+        super().__init__(config, data)
+        for network in (self.generator, self.critic, self.average):
+            network.double()
+
+    def _real(self, number, batch_size):
+        x, own, z_own = super()._real(number, batch_size)
+        indices = [int(i) for i in batch_indices(len(self.data), batch_size, number, 0)]
+        rho = self.data.rho[indices]
+        self.real = x.double(), own, code(own, rho)
+        self.before = copy.deepcopy((self.generator, self.critic))
+        return x.double(), own, z_own
+
+    def _targets(self, count):
+        self.asked = super()._targets(count)
+        self.dice = self.random.clone_state()
+        return self.asked
+
+    def train_generator(self, *args):
+        self.critic_after = copy.deepcopy(self.critic)
+        return super().train_generator(*args)
+
+
+def code(label, rho):
+    """z = rho * onehot, zeros for neutral; NaN where the intensity is unknown."""
+    z = rho.double()[:, None] * F.one_hot(label, 8)
+    return torch.where(((label == 0) & ~rho.isnan())[:, None], 0.0, z)
+
+
+def entropy(logits, label, ninth):
+    """Cross-entropy in nats; the class of generated images, if any, has the fixed logit 0."""
+    if ninth:
+        logits = torch.cat([logits, logits.new_zeros(len(logits), 1)], 1)
+    chances = logits.exp() / logits.exp().sum(1, keepdim=True)
+    return -chances[torch.arange(len(label)), label].log().mean()
+
+
+def distance(cor, z):
+    known = [i for i in range(len(z)) if not z[i].isnan().any()]
+    return sum(((cor[i] - z[i]) ** 2).sum() for i in known) / max(len(known), 1)
+
+
+def slopes(critic, x, label):
+    """Length of the gradient of each image's mean score."""
+    lengths = []
+    for i in range(len(x)):
+        image = x[i : i + 1].detach().clone().requires_grad_()
+        score = critic(image, label[i : i + 1])[0].mean()
+        (gradient,) = torch.autograd.grad(score, image, create_graph=True)
+        lengths.append((gradient**2).sum().sqrt())
+    return torch.stack(lengths)
+
+
+def equation_8(t, penalised):
+    """The critic's terms and their total, from what the step began with."""
+    config, (generator, critic) = t.config, t.before
+    (x, own, z_own), (target, rho) = t.real, t.asked
+    z = code(target, rho)
+    y, ninth = generator(x, z).detach(), config.fake_class > 0
+    (src_x, cls_x, cor_x), (src_y, cls_y, cor_y) = critic(x, own), critic(y, target)
+    terms = {"adv": src_x.mean() - src_y.mean()}
+    if config.adversarial == "hinge":
+        terms["adv"] = 2 - F.relu(1 - src_x).mean() - F.relu(1 + src_y).mean()
+    terms["cls"] = entropy(cls_x, own, ninth)
+    terms["info"] = distance(cor_y, z)
+    if config.coordinates_on_real:
+        terms["info"] = terms["info"] + distance(cor_x, z_own)
+    if ninth:
+        terms["fake"] = entropy(cls_y, torch.full_like(target, 8), ninth)
+    if config.lambda_gp:
+        alpha = torch.rand(len(x), 1, 1, 1, generator=t.dice, dtype=x.dtype)
+        between = alpha * x + (1 - alpha) * y
+        terms["gp"] = ((slopes(critic, between, own) - 1) ** 2).mean()
+    if penalised:
+        terms["r1"] = config.r1_every * (slopes(critic, x, own) ** 2).mean()
+    weights = {"adv": -1, "cls": config.lambda_cls, "info": config.lambda_info}
+    weights |= {"fake": config.fake_class, "gp": config.lambda_gp, "r1": config.lambda_r1}
+    gap = src_x.mean() - src_y.mean()
+    return terms, sum(weights[key] * term for key, term in terms.items()), gap, src_x, cor_x
+
+
+def equation_7(t, src_x, cor_x):
+    """The generator's terms and their total, judged by the critic that has just learned."""
+    config, (generator, _), critic = t.config, t.before, t.critic_after
+    (x, _, _), (target, rho) = t.real, t.asked
+    z = code(target, rho)
+    y = generator(x, z)
+    src, cls, cor = critic(y, target)
+    rho_hat = cor.max(1).values
+    if config.rho_estimate == "classes":
+        rho_hat = (cls.exp() / cls.exp().sum(1, keepdim=True)).max(1).values
+    expressive = [i for i in range(len(x)) if target[i] > 0]
+    squares = [(rho_hat[i] - rho[i]) ** 2 for i in expressive]
+    terms = {
+        "adv": src_x.detach().mean() - src.mean(),
+        "cls": entropy(cls, target, config.fake_class > 0),
+        "rec": (x - generator(y, cor_x.detach().clamp(0, 1))).abs().mean(),
+        "info": distance(cor, z),
+        "rho": sum(squares) / len(squares),
+    }
+    weights = {"adv": 1, "cls": config.lambda_cls, "rec": config.lambda_rec}
+    weights |= {"info": config.lambda_info, "rho": config.lambda_rho}
+    return terms, sum(weights[key] * term for key, term in terms.items()), (y - x).abs().mean()
+
+
+def assert_gradients(network, total, parameters):
+    expected = torch.autograd.grad(total, list(parameters), allow_unused=True)
+    for (name, parameter), gradient in zip(network.named_parameters(), expected, strict=True):
+        pair = [torch.zeros(1).double() if g is None else g for g in (parameter.grad, gradient)]
+        assert torch.allclose(*pair, rtol=1e-6, atol=1e-9), name
+
+
+def half_known():
+    data = Patterns()
+    data.rho[::2] = math.nan
+    return data
+
+
+FORMULAS = {
+    "stabilised": {},
+    "paper": {"losses": "paper", "critic_steps": 1},
+    "mixed": {"lambda_gp": 10.0, "rho_estimate": "classes", "coordinates_on_real": False},
+}
+
+
+@pytest.mark.parametrize("changes", FORMULAS.values(), ids=FORMULAS)
+def test_two_steps_have_the_terms_and_gradients_of_equations_8_and_7(changes):
+    weights = dict(lambda_cls=2.0, lambda_rec=3.0, lambda_info=5.0, lambda_rho=7.0)
+    config = smoke(augment=0.0, warmup=False, r1_every=2, **weights, **changes)
+    t = Precise(config, half_known())
+    for step in range(2):  # in the second, what the first left behind must be gone
+        row = t.train_step()
+        terms, total, gap, src_x, cor_x = equation_8(t, config.lambda_r1 > 0 and step == 0)
+        assert_gradients(t.critic, total, t.before[1].parameters())
+        found = {key: row.pop(f"critic_{key}") for key in terms}
+        assert found == pytest.approx({key: term.item() for key, term in terms.items()}, rel=1e-5)
+        assert row.pop("gap") == pytest.approx(gap.item(), rel=1e-5)
+        terms, total, change = equation_7(t, src_x, cor_x)
+        assert_gradients(t.generator, total, t.before[0].parameters())
+        found = {key: row.pop(f"generator_{key}") for key in terms}
+        assert found == pytest.approx({key: term.item() for key, term in terms.items()}, rel=1e-5)
+        assert row.pop("change") == pytest.approx(change.item(), rel=1e-5)
+        assert row.keys() == {"step", "accuracy_real", "accuracy_fake"}
+
+
+def test_warm_up_steps_have_the_terms_and_gradients_of_the_critics_equations():
+    config = smoke(augment=0.0, lambda_cls=2.0, lambda_info=5.0)
+    t = Precise(config, half_known())
+    for _ in range(2):
+        row = t.warm_up()
+        (x, own, z_own), critic = t.real, t.before[1]
+        _, cls, cor = critic(x, own)
+        terms = {"cls": entropy(cls, own, True), "info": distance(cor, z_own)}
+        assert_gradients(t.critic, 2 * terms["cls"] + 5 * terms["info"], critic.parameters())
+        found = {key: row[f"critic_{key}"] for key in terms}
+        assert found == pytest.approx({key: term.item() for key, term in terms.items()}, rel=1e-5)
+
+
+def test_adam_has_the_stated_rates_and_stargans_momenta():
+    trainer = Trainer(smoke(lr_generator=0.25, lr_critic=0.5), Patterns())
+    for optimiser, rate in ((trainer.generator_optimiser, 0.25), (trainer.critic_optimiser, 0.5)):
+        (group,) = optimiser.param_groups
+        assert (group["lr"], group["betas"]) == (rate, (0.5, 0.999))
 
 
 # --- augmentation --------------------------------------------------------------------------------
