@@ -319,12 +319,13 @@ def run_tests(name, folder):
     process.start()
     sender.close()
     try:
-        return receiver.recv() if receiver.poll(PATIENCE) else (1, f"no end after {PATIENCE} s")
+        ended = receiver.recv() if receiver.poll(PATIENCE) else (1, f"no end after {PATIENCE} s")
     except EOFError:
-        return -1, "the process died"
-    finally:
-        process.kill()
-        process.join()
+        ended = -1, "the process died"
+    process.join(10)
+    process.kill()
+    process.join()
+    return ended
 
 
 # PyTorch is imported once, each run is forked from that; the package comes from its copy.
