@@ -204,6 +204,15 @@ def test_a_shape_a_value_and_an_unknown_mistake_are_told_apart(double):
     assert "a number" not in repr(double.check(lambda x: "four"))
 
 
+def test_a_shape_or_an_error_alone_is_no_known_mistake(double):
+    double.misconception("adds up", "how many numbers go in?")(lambda x: 2 * x.sum())
+    double.misconception("divides", "is half double?")(lambda x: 1 / 0)
+    assert double.check(lambda x: 2 * x.sum()).misconception == 2
+    assert double.check(lambda x: x.sum() + 40).misconception is None
+    assert double.check(lambda x: 1 / 0).misconception == 3
+    assert double.check(lambda x: 1 % 0).misconception is None
+
+
 def test_an_answer_cannot_change_the_case_or_the_random_numbers(double):
     def spoils(x):
         torch.manual_seed(5)

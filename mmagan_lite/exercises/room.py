@@ -1,5 +1,6 @@
 """What an exercise is, and how an answer to it is judged."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,7 @@ class Outcome:
     def distance(self, other: "Outcome") -> float:
         """Largest difference of two outcomes; infinite if they are of another kind."""
         if self.error is not None or other.error is not None:
-            return 0.0 if type(self.error) is type(other.error) else torch.inf
+            return 0.0 if repr(self.error) == repr(other.error) else torch.inf
         if self.shapes != other.shapes:
             return torch.inf
         pairs = zip(self.values, other.values, strict=True)
@@ -217,9 +218,9 @@ class Exercise:
             theirs = [self.outcome(mistake.code, case) for case in cases]
             gaps.append(_farthest(found, theirs))
         nearest = min(range(len(gaps)), key=gaps.__getitem__, default=None)
-        near = nearest is not None and gaps[nearest] <= max(
-            self.tolerance, 0.1 * min(_farthest(found, wanted), 1e9)
-        )
+        away = _farthest(found, wanted)  # infinite where shapes differ: then only an exact match
+        limit = self.tolerance if math.isinf(away) else max(self.tolerance, 0.1 * away)
+        near = nearest is not None and gaps[nearest] <= limit
         if near and broken is None:
             mistake = self.misconceptions[nearest]
             text = (
