@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from data_prep.duplicates import fingerprint
 from data_prep.records import Record
 from mmagan_lite.detection import (
+    FORMATS,
     Face,
     FaceNotFoundError,
     SeveralFacesError,
@@ -140,7 +141,7 @@ def _check_size(path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UnusableError("too large", error) from None

@@ -12,6 +12,9 @@ from PIL import Image, ImageOps
 from skimage.transform import SimilarityTransform
 
 MIN_PROBABILITY = 0.9  # MTCNN's own threshold of 0.7 also lets collars and ears through
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # "JPEG" opens MPO, too
+"""What pictures may be, whatever they are called; for others Pillow may start Ghostscript."""
+
 DETECTION_SIDE = 640  # larger photographs are shrunk to this for finding, not for cropping
 
 # Where the eyes lie in an aligned crop, as shares of its side: the face, from hairline to chin
@@ -114,7 +117,7 @@ def _open(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 return ImageOps.exif_transpose(image)
     except Exception as error:  # a broken file makes Pillow raise almost anything
         raise ValueError(f"{path} is not a readable picture ({error}).") from None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 from folders import PORTRAIT, contents, london_like, rows, wild
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from data_prep import LAYOUTS, Record, prepare
 from data_prep.__main__ import main
@@ -164,6 +164,21 @@ def test_what_is_wrong_with_a_file_is_told_in_a_few_words(tmp_path, monkeypatch)
     details = {entry["source"]: entry["detail"] for entry in report["skipped_files"]}
     assert "git lfs pull" in details["pointer.jpg"]
     assert "100000000 pixels" in details["bomb10000.png"]
+
+
+def test_postscript_is_no_picture_whatever_it_is_called(tmp_path, monkeypatch):
+    """Pillow would start Ghostscript for it."""
+    (tmp_path / "in").mkdir()
+    PORTRAIT.save(tmp_path / "in" / "photo.jpg", "EPS")
+    PORTRAIT.save(tmp_path / "in" / "whole.jpg")
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: started.append(a))
+    listed(monkeypatch, ["photo.jpg", "whole.jpg"])
+    report = prepare("listed", tmp_path / "in", tmp_path / "out", align=False)
+    assert (reasons(report), started) == ({"photo.jpg": "unreadable"}, [])
+    with pytest.raises(ValueError, match="not a readable picture"):
+        load_image(tmp_path / "in" / "photo.jpg")
+    assert started == []
 
 
 def test_names_may_hold_anything_that_the_disk_takes(tmp_path):
