@@ -4,11 +4,18 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from data_prep.records import Record
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    import msvcrt
+
+    fcntl = None
 
 COLUMNS = ("file_name", "expression", "intensity", "subject", "source", "native_label")
 
@@ -39,6 +46,72 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+class Table:
+    r"""A file for the csv module: rows end in "\n", and what holds "\r" or "\n" is in quotes.
+
+    Python before 3.13 puts only those line ends in quotes that its own rows have.
+
+    Parameters
+    ----------
+    file
+        Open for writing text.
+    """
+
+    def __init__(self, file: IO) -> None:
+        self.file = file
+
+    def write(self, row: str) -> None:
+        """Write a row that ends as the csv module's rows do."""
+        self.file.write(row.removesuffix("\r\n") + "\n")
+
+
+class Lock:
+    """A folder to write to alone; the system lets go of it when the process ends, even killed.
+
+    Parameters
+    ----------
+    folder : Path
+        There already; it holds a file while it is locked.
+
+    Raises
+    ------
+    ValueError
+        If another run has it.
+    """
+
+    NAME = ".lock"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / self.NAME
+        self.file = self.path.open("ab")
+        if not self._taken():
+            self.file.close()
+            raise ValueError(
+                f"Another run is writing to {folder}; wait for it or choose another folder."
+            )
+
+    def _taken(self) -> bool:
+        try:
+            if fcntl is None:
+                msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK, 1)
+                return True
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The other run may have ended, and deleted this file, after we opened it.
+            return os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+        except (BlockingIOError, PermissionError, FileNotFoundError):
+            return False
+        except OSError:  # some network disks know no locks: better without one than not at all
+            return True
+
+    def release(self) -> None:
+        """Let others write."""
+        if fcntl is None:
+            self.file.close()  # Windows deletes no open file
+        with suppress(OSError):
+            self.path.unlink()
+        self.file.close()
+
+
 def check_same(dest: Path, before: dict, now: dict) -> None:
     """Refuse to go on in a folder that was begun with other options."""
     changed = [f"{k} was {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]]
@@ -52,7 +125,8 @@ def check_same(dest: Path, before: dict, now: dict) -> None:
 class Journal:
     """What has been done so far, in DEST/progress.jsonl: the options, then a line a picture.
 
-    Pictures are noted in the order of the data set, so that those done are its first ones.
+    Pictures are noted in the order of the data set, so that those done are its first ones. To be
+    closed, as by a `with` block: until then no other run may write to DEST.
 
     Parameters
     ----------
@@ -69,23 +143,48 @@ class Journal:
     Raises
     ------
     ValueError
-        If `dest` holds something else or was begun with other options.
+        If `dest` holds something else, was begun with other options, or another run has it.
     """
 
     def __init__(self, dest: Path, header: dict) -> None:
         self.dest, self.path = dest, dest / "progress.jsonl"
+        self._check_ours()
+        dest.mkdir(parents=True, exist_ok=True)
+        self.lock = Lock(dest)
+        try:
+            self._check_ours()  # another run may have ended in between
+            self._begin(header)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _check_ours(self) -> None:
+        """Write only to what is new or empty, but for what a kill may leave, or has a journal."""
+        if self.path.exists() or not self.dest.exists():
+            return
+        leftovers = {Lock.NAME, f"{self.path.name}.partial"}
+        if not self.dest.is_dir() or any(p.name not in leftovers for p in self.dest.iterdir()):
+            raise ValueError(
+                f"{self.dest} is not empty and was not prepared by data_prep; choose a new folder."
+            )
+
+    def _begin(self, header: dict) -> None:
         if self.path.exists():
             self._resume(header)
-        elif dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-            raise ValueError(
-                f"{dest} is not empty and was not prepared by data_prep; choose a new folder."
-            )
         else:
-            dest.mkdir(parents=True, exist_ok=True)
             with written_whole(self.path) as file:
                 file.write(json.dumps(header) + "\n")
         self.done = sum(1 for _ in self.entries())
         self.file = self.path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.file.close()  # a full disk makes it fail
+        finally:
+            self.lock.release()
 
     def _resume(self, header: dict) -> None:
         with self.path.open("rb+") as file:
@@ -140,10 +239,7 @@ class Journal:
                     continue
                 split = entry["split"]
                 if split not in writers:
-                    table = written_whole(self.dest / split / "metadata.csv")
-                    writers[split] = csv.DictWriter(
-                        files.enter_context(table), COLUMNS, extrasaction="ignore",
-                        lineterminator="\n",
-                    )  # fmt: skip
+                    file = files.enter_context(written_whole(self.dest / split / "metadata.csv"))
+                    writers[split] = csv.DictWriter(Table(file), COLUMNS, extrasaction="ignore")
                     writers[split].writeheader()
                 writers[split].writerow(entry)

@@ -83,9 +83,9 @@ def prepare(
         return report
     _check_source(layout, source, dest)
     found, splits = first_pass(LAYOUTS[layout].records(source), test_share, seed)
-    journal = Journal(dest, {**options, "found": found})
-    _run(journal, source, options, splits, found, workers)
-    return write_report(journal, options)
+    with Journal(dest, {**options, "found": found}) as journal:
+        _run(journal, source, options, splits, found, workers)
+        return write_report(journal, options)
 
 
 def _run(

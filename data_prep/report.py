@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.duplicates import BITS, NEAR, near_pairs
-from data_prep.journal import Journal, written_whole
+from data_prep.journal import Journal, Table, written_whole
 from data_prep.page import page
 from data_prep.records import LAYOUTS
 from data_prep.splits import rank
@@ -114,13 +114,13 @@ def write_report(journal: Journal, options: dict) -> dict:
         file.write(page(report, tally.contact_sheet(), journal.dest))
     with written_whole(journal.dest / "report.json") as file:
         file.write(json.dumps(report, indent=2, ensure_ascii=False))
-    journal.path.unlink()
+    journal.path.unlink(missing_ok=True)
     return report
 
 
 def _listing_skipped(entries: Iterable[dict], file) -> Iterator[dict]:
     """All entries, those of skipped pictures written to a table on their way."""
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(Table(file))
     table.writerow(["source", "reason", "detail"])
     for entry in entries:
         if "skipped" in entry:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep import Record, prepare
 from data_prep.__main__ import main
-from data_prep.journal import Journal
+from data_prep.journal import Journal, Lock
 from data_prep.picture import Job
 from data_prep.workers import prepare_all
 
@@ -164,6 +164,66 @@ def test_a_source_that_changed_in_between_is_not_mixed_up(tmp_path, monkeypatch)
     (source / "neutral_front" / "002_03.jpg").rename(source / "neutral_front" / "099_03.jpg")
     with pytest.raises(ValueError, match=r"has changed .* neutral_front/002_03.jpg was there"):
         prepare("london", source, out, align=False)
+
+
+# ----------------------------------------------------------------------------------- two runs
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(tmp_path, monkeypatch):
+    source, out = london_like(tmp_path / "in"), tmp_path / "out"
+    prepare("london", source, tmp_path / "alone", align=False)
+    add = Journal.add
+
+    def add_beside_another_run(journal, png, entry):
+        with monkeypatch.context() as other:
+            other.setattr(Journal, "add", add)
+            with pytest.raises(ValueError, match=r"Another run is writing to .* choose another"):
+                prepare("london", source, out, align=False)
+        add(journal, png, entry)
+
+    monkeypatch.setattr(Journal, "add", add_beside_another_run)
+    prepare("london", source, out, align=False)
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from data_prep.journal import Journal
+journal = Journal(Path(sys.argv[1]), {})
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_hold_on_a_folder_ends_with_its_process(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out"], stdout=-1)
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(ValueError, match="Another run"):
+        Journal(tmp_path / "out", {})
+    holder.kill()
+    holder.communicate()
+    with Journal(tmp_path / "out", {}) as journal:
+        assert journal.done == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["progress.jsonl"]
+
+
+def test_a_hold_on_a_deleted_file_is_none(tmp_path, monkeypatch):
+    """The other run ends, and deletes its file, between our opening it and our locking it."""
+    first, seen = Lock(tmp_path), []
+    taken = Lock._taken
+
+    def after_the_other_ended(lock):
+        seen.append(lock)
+        first.release()
+        return taken(lock)
+
+    monkeypatch.setattr(Lock, "_taken", after_the_other_ended)
+    with pytest.raises(ValueError, match="Another run"):
+        Lock(tmp_path)
+    monkeypatch.undo()
+    Lock(tmp_path).release()
+    assert (len(seen), list(tmp_path.iterdir())) == (1, [])
 
 
 # ------------------------------------------------------------------------------------- memory

@@ -119,6 +119,22 @@ def test_the_list_of_skipped_files_is_whole_in_the_table_and_short_in_the_report
     assert report["skipped"] == {"empty file": 9}
 
 
+def test_names_with_line_ends_stay_in_their_rows(tmp_path):
+    names = [f"happy{end}face/{i}{end}.png" for i, end in enumerate(("\r", "\n", "\r\n", "\r\r"))]
+    for name in names:
+        for path in (tmp_path / "in" / "happy" / name, tmp_path / "in" / "calm" / name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PORTRAIT.save(path)
+    out = tmp_path / "out"
+    prepare("imagefolder", tmp_path / "in", out, align=False, size=16, test_share=0)
+    for table, folder in (("train/metadata.csv", "happy"), ("skipped.csv", "calm")):
+        expected = sorted(f"{folder}/{name}" for name in names)
+        assert sorted(pd.read_csv(out / table)["source"]) == expected
+        with (out / table).open(encoding="utf-8", newline="") as file:
+            assert sorted(row["source"] for row in csv.DictReader(file)) == expected
+    assert b"\r" not in (out / "skipped.csv").read_bytes().splitlines(keepends=True)[0]
+
+
 # ---------------------------------------------------------------------------- near-duplicates
 
 
