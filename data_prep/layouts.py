@@ -115,7 +115,7 @@ def _affectnet_tables(source: Path, kind: str) -> list[Path]:
 
 
 def _affectnet_rows(source: Path, images: Path, table: Path, split: str) -> Iterator[Record]:
-    for i, row in rows(table, AFFECTNET_COLUMNS):
+    for i, row in rows(source, table, AFFECTNET_COLUMNS):
         *place, points, label = (row.get(column, "") for column in AFFECTNET_COLUMNS[:7])
         where = listed(source, images, place[0], table, i)
         if place[0].endswith(AFFECTNET_BROKEN):
@@ -146,14 +146,14 @@ def affectnet_npy(source: Path) -> Iterator[Record]:
         if root == source:
             continue
         for path, exp in paired(root / "images", root / "annotations", "_exp.npy"):
-            label, problem = annotation(exp, _npy)
+            label, problem = annotation(source, exp, _npy)
             lnd = exp.with_name(exp.name.replace("_exp.npy", "_lnd.npy"))
             yield Record(
                 path=path,
                 expression=AFFECTNET.get(code(label)),
                 native_label="" if problem else str(label),
                 split=split,
-                landmarks=five_points(annotation(lnd, _npy)[0]),
+                landmarks=five_points(annotation(source, lnd, _npy)[0]),
                 problem=problem,
             )
 
@@ -179,7 +179,7 @@ def affectnet_plus(source: Path) -> Iterator[Record]:
             continue  # read from images/
         apart = folder.name == "images" and folder != source and beside.is_dir()
         for path, notes in paired(folder, beside if apart else folder, ".json"):
-            said, problem = annotation(notes, _soft_label)
+            said, problem = annotation(source, notes, _soft_label)
             said = said or {"expression": None, "native_label": ""}
             yield Record(path=path, split=split, problem=problem, **said)
 
@@ -217,7 +217,7 @@ def rafdb(source: Path) -> Iterator[Record]:
     folder, ending = (
         (aligned, "_aligned") if aligned.is_dir() else (aligned.parent / "original", "")
     )
-    for i, (name, *_, label) in ((i, line) for i, line in words(table) if len(line) > 1):
+    for i, (name, *_, label) in ((i, line) for i, line in words(source, table) if len(line) > 1):
         stem = Path(name).stem
         notes = root / "Annotation" / "manual" / f"{stem}_manu_attri.txt"
         yield Record(
@@ -225,7 +225,7 @@ def rafdb(source: Path) -> Iterator[Record]:
             expression=RAFDB.get(code(label)),
             native_label=label,
             split=SPLITS.get(stem.split("_")[0].lower()),
-            landmarks=None if ending else annotation(notes, _five_by_side)[0],
+            landmarks=None if ending else annotation(source, notes, _five_by_side)[0],
         )
 
 
@@ -257,8 +257,8 @@ def fer2013(source: Path) -> Iterator[Record]:
     root = innermost(source, "fer2013")
     there = [name for name in FER2013_TABLES if (root / name).is_file()]
     for name in there[:1] if there[:1] != ["train.csv"] else there:  # the first that is whole
-        votes = _votes(root / "fer2013new.csv")
-        for i, row in rows(root / name, ("emotion", "pixels", "usage")):
+        votes = _votes(source, root / "fer2013new.csv")
+        for i, row in rows(source, root / name, ("emotion", "pixels", "usage")):
             usage, voted = next(votes, ("no more rows", {}))
             if usage not in (None, row.get("usage")):
                 raise ValueError(
@@ -285,11 +285,11 @@ def _grey_levels(text: str) -> bytes | None:
     return pixels if len(pixels) == 48 * 48 else None
 
 
-def _votes(table: Path) -> Iterator[tuple[str | None, dict]]:
+def _votes(source: Path, table: Path) -> Iterator[tuple[str | None, dict]]:
     """Usage and label of each row of FERPlus, which has no pictures; None where it is missing."""
-    if not table.is_file():
+    if not table.exists():
         yield from repeat((None, {}))
-    for _, row in rows(table, ("usage", "image name", *FERPLUS)):
+    for _, row in rows(source, table, ("usage", "image name", *FERPLUS)):
         yield row.get("usage", ""), _vote(row)
 
 
@@ -318,9 +318,9 @@ def celeba(source: Path) -> Iterator[Record]:
         for name in ("list_attr_celeba", "list_eval_partition", "list_landmarks_align_celeba",
                      "identity_CelebA")
     )  # fmt: skip
-    partition, landmarks, identity = (in_step(table) for table in others)
+    partition, landmarks, identity = (in_step(source, table) for table in others)
     smiling = -9  # the last but eight of 40, where no line names them
-    for i, line in words(attributes):
+    for i, line in words(source, attributes):
         if "Smiling" in line:
             smiling = line.index("Smiling") - len(line)
         if not is_picture(line[0]):
@@ -338,7 +338,7 @@ def celeba(source: Path) -> Iterator[Record]:
 
 def _txt_or_csv(folder: Path, name: str) -> Path:
     text, table = folder / f"{name}.txt", folder / f"{name}.csv"
-    return text if text.is_file() else table
+    return text if text.exists() else table
 
 
 # --------------------------------------------------------------------------- made in laboratories
@@ -360,12 +360,13 @@ def ckplus(source: Path) -> Iterator[Record]:
             place = folder.relative_to(source / "Emotion")
             peak = name.removesuffix("_emotion.txt") + ".png"
             sequence = source / "cohn-kanade-images" / place
-            label = (annotation(folder / name, Path.read_text)[0] or "").strip()
-            same = {"native_label": label, "subject": name.split("_")[0]}
+            label, problem = annotation(source, folder / name, Path.read_text)
+            label = (label or "").strip()
+            same = {"native_label": label, "subject": name.split("_")[0], "problem": problem}
             expression = CKPLUS.get(code(label))
             for record in rising(frames(sequence) or [sequence / peak], expression, **same):
                 notes = source / "Landmarks" / place / f"{record.path.stem}_landmarks.txt"
-                yield replace(record, landmarks=annotation(notes, _numbers)[0])
+                yield replace(record, landmarks=annotation(source, notes, _numbers)[0])
 
 
 def _numbers(path: Path) -> tuple | None:

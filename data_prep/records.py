@@ -1,8 +1,10 @@
 """What a data set says of each of its pictures, and the helpers that its layout is read with."""
 
+import codecs
 import csv
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -36,6 +38,7 @@ SPLITS = {
 """Names of split folders; whatever is not for training is for testing."""
 
 FAR = 1e5  # no picture has such a coordinate
+LARGEST = 1_000_000  # bytes of the annotation of one picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +148,29 @@ def walk(folder: Path, depth: int | None = None) -> Iterator[tuple[Path, list[st
 
     What systems hide is left out (``._*`` and ``__MACOSX`` of macOS, ``.ipynb_checkpoints``).
     Only the names of one folder are held at a time; `depth` says how many levels to go down.
+
+    Raises
+    ------
+    PermissionError, OSError
+        If a folder is there and cannot be read: its pictures must not be lost in silence.
     """
-    for root, inner, files in os.walk(folder):
+    for root, inner, files in os.walk(folder, onerror=_unlisted):
         level = len(Path(root).relative_to(folder).parts)
         inner[:] = sorted(filter(_visible, inner)) if depth is None or level < depth else []
         yield Path(root), sorted(filter(_visible, files))
 
 
 def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    return not name.startswith(".") and name not in ("__MACOSX", "lost+found")
+
+
+def _unlisted(error: OSError) -> None:
+    """Layouts may ask for folders that are not there; all other errors are for the user to mend."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise type(error)(
+            f"The folder {error.filename} cannot be read ({error.strerror}); allow it or move it "
+            f"out of the source."
+        )
 
 
 def is_picture(name: str) -> bool:
@@ -169,7 +186,7 @@ def pictures(folder: Path, pattern: str = "*", depth: int | None = None) -> Iter
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; none if there is no such folder."""
-    inner = next(os.walk(folder), ("", [], []))[1]
+    inner = next(os.walk(folder, onerror=_unlisted), ("", [], []))[1]
     return [folder / name for name in sorted(filter(_visible, inner))]
 
 
@@ -204,12 +221,13 @@ def paired(images: Path, annotations: Path, ending: str) -> Iterator[tuple[Path,
 # --------------------------------------------------------------------- tables and annotations
 
 
-def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a csv file by column, in lower case and numbered from 0.
+def rows(source: Path, table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a csv file in the source by column, in lower case and numbered from 0.
 
     Data sets travel with and without a first line that names the columns: it is one if it
     holds any of the official names, `columns`; else these, in their order, are the names.
     """
+    _check_table(source, table)
     try:
         with table.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             reader = csv.reader(lines)
@@ -224,18 +242,35 @@ def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
         raise ValueError(f"{table} is not a table of comma-separated values ({error}).") from None
 
 
-def words(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines of a table as words between blanks or commas, numbered from 0; none if no file."""
-    if table.is_file():
+def words(source: Path, table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a table in the source as words between blanks or commas, numbered from 0.
+
+    There are none if there is no such table.
+    """
+    if os.path.lexists(table):
+        _check_table(source, table)
         with table.open(encoding="utf-8-sig", errors="replace") as lines:
             for i, line in enumerate(lines):
                 if found := line.replace(",", " ").split():
                     yield i, found
 
 
-def in_step(table: Path) -> Callable[[str], list[str]]:
+def _check_table(source: Path, table: Path) -> None:
+    """Refuse, before it is opened, what would carry foreign text into the result or never end."""
+    if not _inside(source, table):
+        raise ValueError(
+            f"{table} leads outside the source {source}; put the file itself in its place."
+        )
+    if not table.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{table} is not a file; put the table of the data set in its place.")
+    with table.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{table} is written in UTF-16; save it as UTF-8.")
+
+
+def in_step(source: Path, table: Path) -> Callable[[str], list[str]]:
     """Look up what a table says of a picture; asked in rising order, it holds one line."""
-    lines = (line for _, line in words(table) if is_picture(line[0]))
+    lines = (line for _, line in words(source, table) if is_picture(line[0]))
     line = next(lines, None)
 
     def says(name: str) -> list[str]:
@@ -247,14 +282,27 @@ def in_step(table: Path) -> Callable[[str], list[str]]:
     return says
 
 
-def annotation(path: Path, read: Callable[[Path], object]) -> tuple[object, tuple | None]:
+def annotation(
+    source: Path, path: Path, read: Callable[[Path], object]
+) -> tuple[object, tuple | None]:
     """What a small file says of a picture, and what is the matter with it: one of them is None."""
+    if not _inside(source, path):
+        return None, ("outside the source", path.name)
     try:
+        _check_small(path)
         return read(path), None
     except FileNotFoundError:
         return None, ("annotation missing", path.name)
     except Exception as error:  # a broken file makes its reader raise almost anything
         return None, ("annotation unreadable", f"{path.name}: {error}")
+
+
+def _check_small(path: Path) -> None:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise ValueError("not a file")
+    if status.st_size > LARGEST:
+        raise ValueError(f"{status.st_size} bytes, expected at most {LARGEST}")
 
 
 def listed(source: Path, folder: Path, name: str, table: Path, row: int) -> dict:

@@ -1,5 +1,7 @@
 """Each layout on a tiny data set in the official form, against expectations written by hand."""
 
+import os
+
 import data_sets
 import numpy as np
 import pytest
@@ -527,10 +529,10 @@ def test_neutral_has_no_intensity_whatever_is_measured(tmp_path):
 def test_a_broken_table_is_told_by_name(tmp_path):
     (tmp_path / "huge.csv").write_text("a," + "9" * 200_000)
     with pytest.raises(ValueError, match=r"huge\.csv is not a table"):
-        list(rows(tmp_path / "huge.csv", ("x", "y")))
+        list(rows(tmp_path, tmp_path / "huge.csv", ("x", "y")))
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbfX, y\n1, 2\n\n\xff,3,4\n")
     expected = [(0, {"x": "1", "y": "2"}), (2, {"x": "\ufffd", "y": "3"})]
-    assert list(rows(tmp_path / "bom.csv", ("x", "y"))) == expected
+    assert list(rows(tmp_path, tmp_path / "bom.csv", ("x", "y"))) == expected
 
 
 def test_files_that_systems_leave_behind_are_no_pictures(tmp_path):
@@ -570,6 +572,96 @@ def test_names_in_tables_do_not_lead_outside(tmp_path):
         problem = ("outside the source", name)
         assert place == {"path": table, "row": 3, "problem": problem}
     assert "problem" not in listed(tmp_path, tmp_path, "x" * 5000 + ".png", table, 0)
+
+
+TABLES = [
+    ("affectnet_csv", "Manually_Annotated_file_lists/validation.csv"),
+    ("rafdb", "basic/EmoLabel/list_patition_label.txt"),
+    ("fer2013", "fer2013.csv"),
+    ("fer2013", "fer2013new.csv"),
+    ("celeba", "list_attr_celeba.txt"),
+    ("celeba", "list_eval_partition.txt"),
+    ("celeba", "identity_CelebA.txt"),
+]
+ANNOTATIONS = [
+    ("affectnet_npy", "train_set/annotations/0_exp.npy"),
+    ("affectnet_plus", "part1/train/annotations/1.json"),
+    ("ckplus", "Emotion/S037/002/S037_002_5_emotion.txt"),
+]
+LANDMARKS = [
+    ("affectnet_npy", "train_set/annotations/0_lnd.npy"),
+    ("ckplus", "Landmarks/S005/001/S005_001_12_landmarks.txt"),
+]
+
+
+@pytest.mark.parametrize(("layout", "name"), TABLES)
+def test_tables_that_lead_outside_are_refused(made, tmp_path, layout, name):
+    source, _ = made(layout)
+    (source / name).rename(tmp_path / "secret")
+    (source / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=r"leads outside the source .* put the file itself"):
+        made(layout)
+
+
+@pytest.mark.parametrize(("layout", "name"), [*ANNOTATIONS, *LANDMARKS])
+def test_annotations_that_lead_outside_are_not_read(made, tmp_path, layout, name):
+    source, before = made(layout)
+    (source / name).rename(tmp_path / "secret")
+    (source / name).symlink_to(tmp_path / "secret")
+    _, after = made(layout)
+    outside = [r for r in after if r.problem and r.problem[0] == "outside the source"]
+    if (layout, name) in LANDMARKS:
+        lost = [a.landmarks for a, b in zip(after, before, strict=True) if a != b]
+        assert (outside, lost) == ([], [None])
+    else:
+        assert {r.native_label for r in outside} == {""}
+
+
+def test_links_within_the_source_are_followed(made):
+    source, before = made("affectnet_plus")
+    notes = source / "part1" / "train" / "annotations" / "1.json"
+    notes.rename(source / "1.text")
+    notes.symlink_to(source / "1.text")
+    assert made("affectnet_plus")[1][0] == before[0]
+
+
+@pytest.mark.timeout(30)  # a pipe would be waited for
+@pytest.mark.parametrize(("layout", "name"), [*TABLES, *ANNOTATIONS])
+def test_pipes_are_not_opened(made, layout, name):
+    source, _ = made(layout)
+    (source / name).unlink()
+    os.mkfifo(source / name)
+    if name == "fer2013.csv":
+        assert made(layout)[1] == []  # as if it were missing
+    elif (layout, name) in TABLES:
+        with pytest.raises(ValueError, match=r"is not a file; put the table"):
+            made(layout)
+    else:
+        problems = [record.problem for record in made(layout)[1]]
+        assert ("annotation unreadable", f"{name.split('/')[-1]}: not a file") in problems
+
+
+def test_a_table_in_utf_16_is_told_as_such(made):
+    source, _ = made("celeba")
+    table = source / "list_eval_partition.txt"
+    table.write_text(table.read_text(), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"partition.txt is written in UTF-16; save it as UTF-8"):
+        made("celeba")
+
+
+@pytest.mark.parametrize("layout", ["imagefolder", "affectnet_plus", "kdef", "oulu"])
+def test_a_folder_that_cannot_be_read_stops_the_run(made, monkeypatch, layout):
+    source, records = made(layout)
+    closed, scandir = records[-1].path.parent, os.scandir
+
+    def guarded(path):
+        if os.path.samefile(path, closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(PermissionError, match=rf"{closed} cannot be read .* move it"):
+        list(LAYOUTS[layout].records(source))
 
 
 def test_misnamed_pictures_get_no_guess(tmp_path):
