@@ -25,6 +25,7 @@ from data_prep.records import (
     floats,
     folders,
     frames,
+    in_any_order,
     in_step,
     innermost,
     is_picture,
@@ -33,6 +34,7 @@ from data_prep.records import (
     paired,
     pictures,
     rising,
+    rising_names,
     rows,
     walk,
     words,
@@ -295,12 +297,14 @@ def _votes(source: Path, table: Path) -> Iterator[tuple[str | None, dict]]:
 
 def _vote(row: dict[str, str]) -> dict:
     """What the raters made of a picture: its label and their agreement, or why it has none."""
-    votes = {name: code(row.get(name)) or 0 for name in FERPLUS}
+    votes = {name: max(0, code(row.get(name)) or 0) for name in FERPLUS}
     most = max(votes.values())
     labels = [name for name, n in votes.items() if n == most]
     said = {"expression": expression_named(labels[0]), "native_label": "/".join(labels)}
     if not row.get("image name"):
         return said | {"problem": ("not a face", "FERPlus gives it no name")}
+    if most == 0:
+        return {"expression": None, "native_label": "", "problem": ("no majority", "no votes")}
     if len(labels) > 1:
         return said | {"problem": ("no majority", said["native_label"])}
     if labels == ["nf"]:
@@ -318,7 +322,9 @@ def celeba(source: Path) -> Iterator[Record]:
         for name in ("list_attr_celeba", "list_eval_partition", "list_landmarks_align_celeba",
                      "identity_CelebA")
     )  # fmt: skip
-    partition, landmarks, identity = (in_step(source, table) for table in others)
+    in_order = all(rising_names(source, table) for table in (attributes, *others))
+    look_up = in_step if in_order else in_any_order  # the official tables are in order
+    partition, landmarks, identity = (look_up(source, table) for table in others)
     smiling = -9  # the last but eight of 40, where no line names them
     for i, line in words(source, attributes):
         if "Smiling" in line:

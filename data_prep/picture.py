@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 import warnings
 from pathlib import Path
@@ -62,7 +63,7 @@ def prepare_one(job: Job) -> tuple[bytes | None, dict]:
     except Exception as error:  # whatever one file provokes, the others go on
         reason, detail = "failed", repr(error)
     return None, {
-        "source": job.record.name(job.source), "skipped": reason, "detail": str(detail),
+        "source": job.record.name(job.source), "skipped": reason, "detail": short(str(detail)),
     }  # fmt: skip
 
 
@@ -87,12 +88,18 @@ def _prepare(job: Job) -> tuple[bytes, dict]:
         "intensity": None if intensity is None else float(intensity),
         "subject": record.subject,
         "source": record.name(job.source),
-        "native_label": record.native_label,
+        "native_label": short(record.native_label),
         "split_by": job.split_by,
         "grey": is_grey(crop),
         "upscaled": upscaled,
         "hash": fingerprint(_labelled(photo, record)) if job.fingerprint else None,
     }
+
+
+def short(text: str, most: int = 200) -> str:
+    """A text without its middle if it is long: data sets may say anything, pages are to be read."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _stem(path: Path) -> str:
@@ -105,7 +112,7 @@ def _stem(path: Path) -> str:
 
 def check_inside(path: Path, source: Path) -> None:
     """Refuse a file outside the source, wherever a list of files or a link points."""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # resolve() fails where links lead in a circle
     if not real.is_relative_to(source):
         raise UnusableError("outside the source", f"{path} leads to {real}")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +87,11 @@ class Record:
     problem: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Neutral is the origin of all intensities."""
+        """Neutral is the origin of all intensities; what lies outside [0, 1] is none."""
         if self.expression == "neutral":
             object.__setattr__(self, "intensity", 0.0)  # the way past "frozen"
+        elif self.intensity is not None and not 0 <= self.intensity <= 1:  # NaN, too
+            object.__setattr__(self, "intensity", None)
 
     def name(self, source: Path) -> str:
         """What the record is called in the source: its path there, and its row in a table."""
@@ -269,7 +271,10 @@ def _check_table(source: Path, table: Path) -> None:
 
 
 def in_step(source: Path, table: Path) -> Callable[[str], list[str]]:
-    """Look up what a table says of a picture; asked in rising order, it holds one line."""
+    """Look up what a table says of a picture, holding one line of it at a time.
+
+    The names asked for, and those in the table, must rise: see `rising_names`.
+    """
     lines = (line for _, line in words(source, table) if is_picture(line[0]))
     line = next(lines, None)
 
@@ -280,6 +285,18 @@ def in_step(source: Path, table: Path) -> Callable[[str], list[str]]:
         return line[1:] if line and line[0] == name else []
 
     return says
+
+
+def in_any_order(source: Path, table: Path) -> Callable[[str], list[str]]:
+    """Look up what a table says of a picture, holding all of it."""
+    said = {line[0]: line[1:] for _, line in words(source, table) if is_picture(line[0])}
+    return lambda name: said.get(name, [])
+
+
+def rising_names(source: Path, table: Path) -> bool:
+    """Whether a table names its pictures in alphabetical order."""
+    names = (line[0] for _, line in words(source, table) if is_picture(line[0]))
+    return all(before <= after for before, after in pairwise(names))
 
 
 def annotation(
@@ -338,7 +355,7 @@ def code(value: object) -> int | None:
     """A label's whole number, however it is written ("3", b"3", 3.0, "   3.0000000e+00")."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return int(number) if number.is_integer() else None
 

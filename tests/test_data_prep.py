@@ -146,11 +146,13 @@ def test_what_is_wrong_with_a_file_is_told_in_a_few_words(tmp_path, monkeypatch)
     Image.new("RGB", (8, 300)).save(source / "thin.png")
     os.mkfifo(source / "pipe.png")
     (source / "gone.png").symlink_to(source / "nothing.png")
+    (source / "circle.png").symlink_to(source / "circle.png")
     listed(monkeypatch, [*sorted(path.name for path in source.iterdir()), "never.png"])
     report = prepare("listed", source, tmp_path / "out", align=False)
     assert reasons(report) == {
         "bomb10000.png": "too large",
         "bomb14000.png": "too large",
+        "circle.png": "missing file",
         "cut.jpg": "unreadable",
         "empty.jpg": "empty file",
         "folder.png": "unreadable",
@@ -304,6 +306,23 @@ def test_whether_faces_are_searched_is_for_the_layout_to_say_unless_told(
                           ("told", aligned if crops else middle)):  # fmt: skip
         difference = np.asarray(only_crop(tmp_path / out)).astype(int) - np.asarray(expected)
         assert np.abs(difference).mean() < 5
+
+
+def test_long_words_of_a_data_set_are_cut_where_they_are_noted(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    PORTRAIT.save(tmp_path / "in" / "a.png")
+    record = {"path": tmp_path / "in" / "a.png", "native_label": "f" * 100 + "g" * 10**6}
+
+    def records(source):
+        yield Record(expression="fear", **record)
+        yield Record(expression=None, **record)
+
+    monkeypatch.setitem(LAYOUTS, "long", Layout(records, "a list"))
+    out = tmp_path / "out"
+    report = prepare("long", tmp_path / "in", out, align=False, test_share=0)
+    cut = "f" * 99 + "…" + "g" * 100
+    assert [row["native_label"] for row in rows(out, "train")] == [cut]
+    assert [entry["detail"] for entry in report["skipped_files"]] == [cut]
 
 
 def test_all_faces_of_one_photograph_are_in_one_split(tmp_path, monkeypatch):

@@ -497,7 +497,7 @@ def test_cfd_orders_happy_mouths(made):
 @pytest.mark.parametrize(
     ("value", "number"),
     [("3", 3), (b"3", 3), (3.0, 3), ("   3.0000000e+00\n", 3), ("3.7", None), ("", None),
-     (None, None), ("nan", None), ("inf", None), ([3], None), ("fear", None)],
+     (None, None), ("nan", None), ("inf", None), ([3], None), ("fear", None), (10**400, None)],
 )  # fmt: skip
 def test_codes_are_read_however_they_are_written(value, number):
     assert code(value) == number
@@ -524,6 +524,53 @@ def test_neutral_has_no_intensity_whatever_is_measured(tmp_path):
     alone = list(rising([tmp_path], "fear", native_label=""))
     assert [(r.expression, r.intensity) for r in alone] == [("fear", 1.0)]
     assert list(rising([], "fear", native_label="")) == []
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1, float("inf")])
+def test_intensities_that_cannot_be_are_unknown(tmp_path, wrong):
+    record = Record(path=tmp_path, expression="fear", native_label="", intensity=wrong)
+    assert record.intensity is None
+
+
+def test_a_soft_label_that_is_no_number_is_no_intensity(made):
+    source, _ = made("affectnet_plus")
+    notes = source / "part1" / "train" / "annotations" / "1.json"
+    notes.write_text(notes.read_text().replace("[0.125, 0.5", "[0.125, NaN"))
+    _, (first, *_) = made("affectnet_plus")
+    assert (first.expression, first.intensity) == (HAPPY, None)
+
+
+@pytest.mark.parametrize(
+    ("votes", "problem", "intensity"),
+    [("-1,1,0,0,0,0,0,0,0,0", None, 1), ("-3,-3,-3,-3,-3,-3,-3,-3,-3,-3", "no majority", None),
+     ("0,0,0,0,0,0,0,0,0,0", "no majority", None), ("-6,6,0,0,0,0,0,0,0,2", None, 0.75)],
+)  # fmt: skip
+def test_votes_below_none_count_as_none(made, votes, problem, intensity):
+    source, _ = made("fer2013")
+    table = source / "fer2013new.csv"
+    table.write_text(table.read_text().replace("4,0,0,1,3,2,0,0,0,0", votes))
+    _, (record, *_) = made("fer2013")
+    assert (record.problem and record.problem[0], record.intensity) == (problem, intensity)
+
+
+@pytest.mark.parametrize("bytes_", [1_000_000, 1_000_001])
+def test_annotations_of_absurd_size_are_not_read(made, bytes_):
+    source, _ = made("affectnet_plus")
+    notes = source / "part1" / "train" / "annotations" / "1.json"
+    notes.write_text(notes.read_text().ljust(bytes_))
+    _, (first, *_) = made("affectnet_plus")
+    told = ("annotation unreadable", "1.json: 1000001 bytes, expected at most 1000000")
+    assert first.problem == (told if bytes_ > 1_000_000 else None)
+
+
+@pytest.mark.parametrize("shuffled", ["list_attr_celeba", "list_eval_partition", "identity_CelebA"])
+def test_celeba_joins_its_tables_in_any_order(made, shuffled):
+    source, records = made("celeba")
+    table = source / f"{shuffled}.txt"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:-4] + [lines[i] for i in (-2, -4, -1, -3)]))
+    _, again = made("celeba")
+    assert sorted(again, key=lambda r: r.path) == records
 
 
 def test_a_broken_table_is_told_by_name(tmp_path):
