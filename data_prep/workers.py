@@ -76,7 +76,21 @@ def fresh_processes(workers: int) -> ProcessPoolExecutor:
     fresh = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(fresh)
     context.set_forkserver_preload(["data_prep.workers", "facenet_pytorch", "imagehash"])
+    if fresh == "forkserver":
+        _start_forkserver()
     return ProcessPoolExecutor(workers, context, initializer=_start)
+
+
+def _start_forkserver() -> None:
+    """Start the process that forks the others, deaf to Ctrl-C: while it imports, too."""
+    from multiprocessing import forkserver, resource_tracker  # not for Windows
+
+    resource_tracker.ensure_running()  # it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # inherits what is blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
