@@ -1,7 +1,9 @@
 """The command line: ``python -m data_prep LAYOUT SOURCE DEST``."""
 
 import argparse
+import errno
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -42,18 +44,52 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what went wrong is one sentence and exit status 1."""
+    if hasattr(sys.stdout, "reconfigure"):  # names may hold what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = vars(parser().parse_args(arguments))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    finished = (Path(options["dest"]) / "report.json").exists()
+    handler = logging.StreamHandler(sys.stdout)
+    handler.handleError = lambda record: None  # nobody may be reading; the run goes on
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
+        finished = (Path(options["dest"]) / "report.json").exists()
         report = prepare(**options)
     except (ValueError, OSError) as error:
-        raise SystemExit(f"data_prep: {error}") from None
+        raise SystemExit(f"data_prep: {sentence(error, options['dest'])}") from None
     except KeyboardInterrupt:
         raise SystemExit("data_prep: stopped; run the same command again to go on.") from None
-    if finished:
-        print(f"{options['dest']} is already prepared; nothing to do.")
-    print(summary(report))
+    already = f"{options['dest']} is already prepared; nothing to do.\n" if finished else ""
+    show(already + summary(report), options["dest"])
+
+
+ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again to go on",
+    errno.EACCES: "allow it or choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "choose another folder",
+}
+
+
+def sentence(error: Exception, dest: str) -> str:
+    """What was wrong, where, and what to do; the system's own errors say only the first."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    advice = ADVICE.get(error.errno, "mend it and run the same command again to go on")
+    return f"{error.filename or dest}: {error.strerror}; {advice}."
+
+
+def show(text: str, dest: str) -> None:
+    """Print at the end of a run, whose result is there even if nobody reads this."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python would try again when it ends, and complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise SystemExit(
+                f"data_prep: {dest} is prepared, but the summary could not be printed "
+                f"({error.strerror}); read report.html there."
+            ) from None
 
 
 def summary(report: dict) -> str:

@@ -114,10 +114,15 @@ class Lock:
 
 def check_same(dest: Path, before: dict, now: dict) -> None:
     """Refuse to go on in a folder that was begun with other options."""
-    changed = [f"{k} was {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]]
+    changed = {k: f"{k} was {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]}
+    if changed.keys() == {"found"}:
+        raise ValueError(
+            f"{now['source']} has changed since the run began: {before.get('found')} pictures were "
+            f"found there, now {now['found']}; prepare it anew in another folder."
+        )
     if changed:
         raise ValueError(
-            f"{dest} was prepared with other options ({'; '.join(changed)}); "
+            f"{dest} was prepared with other options ({'; '.join(changed.values())}); "
             f"use the same ones or another folder."
         )
 
@@ -146,8 +151,10 @@ class Journal:
         If `dest` holds something else, was begun with other options, or another run has it.
     """
 
+    NAME = "progress.jsonl"
+
     def __init__(self, dest: Path, header: dict) -> None:
-        self.dest, self.path = dest, dest / "progress.jsonl"
+        self.dest, self.path = dest, dest / self.NAME
         self._check_ours()
         dest.mkdir(parents=True, exist_ok=True)
         self.lock = Lock(dest)
@@ -162,7 +169,7 @@ class Journal:
         """Write only to what is new or empty, but for what a kill may leave, or has a journal."""
         if self.path.exists() or not self.dest.exists():
             return
-        leftovers = {Lock.NAME, f"{self.path.name}.partial"}
+        leftovers = {Lock.NAME, f"{self.NAME}.partial"}
         if not self.dest.is_dir() or any(p.name not in leftovers for p in self.dest.iterdir()):
             raise ValueError(
                 f"{self.dest} is not empty and was not prepared by data_prep; choose a new folder."
@@ -189,7 +196,7 @@ class Journal:
     def _resume(self, header: dict) -> None:
         with self.path.open("rb+") as file:
             first = file.readline()
-            check_same(self.dest, json.loads(first), header)
+            check_same(self.dest, self._parsed(first), header)
             whole = len(first) + sum(len(line) for line in file if line.endswith(b"\n"))
             file.truncate(whole)  # a kill may have torn the last line
         for leftover in self.dest.rglob("*.partial"):
@@ -197,9 +204,19 @@ class Journal:
 
     def entries(self) -> Iterator[dict]:
         """All pictures noted so far, used and skipped."""
-        with self.path.open(encoding="utf-8") as lines:
+        with self.path.open("rb") as lines:
             next(lines)  # the options
-            yield from (json.loads(line) for line in lines if line.endswith("\n"))
+            for line in lines:
+                if line.endswith(b"\n"):
+                    yield self._parsed(line, {"source", "skipped"}, {"source", "split", *COLUMNS})
+
+    def _parsed(self, line: bytes, *forms: set[str]) -> dict:
+        """What a line says, if it has the keys of one of these forms, where there are any."""
+        with suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and (not forms or any(form <= said.keys() for form in forms)):
+                return said
+        raise ValueError(f"{self.path} is damaged; delete {self.dest} and prepare again.")
 
     def remaining(self, records: Iterable[Record], source: Path) -> Iterator[Record]:
         """The records that are still to be done, after a look at whether the others are the same.
@@ -207,7 +224,7 @@ class Journal:
         Raises
         ------
         ValueError
-            If a picture that is done is not where it was.
+            If a picture that is done, or its crop, is not where it was.
         """
         records = iter(records)
         for entry in self.entries():
@@ -217,12 +234,20 @@ class Journal:
                     f"{source} has changed since the run began: {entry['source']} was there; "
                     f"prepare it anew in another folder."
                 )
+            if "skipped" not in entry and not self._crop(entry).exists():
+                raise ValueError(
+                    f"{self._crop(entry)} was written and is gone; delete {self.dest} and prepare "
+                    f"again."
+                )
         return records
+
+    def _crop(self, entry: dict) -> Path:
+        return self.dest / entry["split"] / entry["file_name"]
 
     def add(self, png: bytes | None, entry: dict) -> None:
         """Write a crop, then note it: what is noted is there."""
         if png is not None:
-            target = self.dest / entry["split"] / entry["file_name"]
+            target = self._crop(entry)
             target.parent.mkdir(exist_ok=True)
             with written_whole(target, "wb") as file:
                 file.write(png)

@@ -6,10 +6,10 @@ report.json for programs, skipped.csv and contact_sheet.png. While the run lasts
 notes every picture that is done, so that a run that was stopped goes on there.
 """
 
-import json
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -18,7 +18,7 @@ from data_prep.duplicates import available
 from data_prep.journal import Journal, check_same
 from data_prep.picture import Job
 from data_prep.records import LAYOUTS
-from data_prep.report import write_report
+from data_prep.report import read_report, write_report
 from data_prep.splits import Splits, first_pass
 from data_prep.workers import prepare_all
 from mmagan_lite.detection import detector_name
@@ -69,7 +69,8 @@ def prepare(
         If an option is wrong, the source is not in that layout, or DEST holds something else;
         nothing is written then.
     """
-    source, dest = Path(source).resolve(), Path(dest).resolve()
+    # resolve() fails where links lead in a circle
+    source, dest = (Path(os.path.realpath(folder)) for folder in (source, dest))
     _check_options(layout, size, workers, test_share)
     align = not LAYOUTS[layout].crops if align is None else align
     options = {
@@ -77,8 +78,7 @@ def prepare(
         "test_share": test_share, "seed": seed, "detector": detector_name() if align else None,
         "fingerprints": available(),
     }  # fmt: skip
-    if (dest / "report.json").exists():
-        report = json.loads((dest / "report.json").read_text(encoding="utf-8"))
+    if (report := read_report(dest)) is not None:
         check_same(dest, report["options"], options)
         return report
     _check_source(layout, source, dest)
@@ -125,6 +125,13 @@ def _check_options(layout: str, size: int, workers: int, test_share: float) -> N
         raise ValueError(f"The test share must be from 0 to 0.9; got {test_share}.")
 
 
+def _fits(layout: str, folder: Path) -> bool:
+    """Whether a folder nobody asked for is in the layout; what is wrong with it does not matter."""
+    with suppress(ValueError, OSError):
+        return LAYOUTS[layout].fits(folder)
+    return False
+
+
 def _check_source(layout: str, source: Path, dest: Path) -> None:
     expected = f"the layout {layout} expects {LAYOUTS[layout].expected}"
     if not source.is_dir():
@@ -135,7 +142,7 @@ def _check_source(layout: str, source: Path, dest: Path) -> None:
         raise ValueError(f"{source} is empty; {expected}.")
     if not LAYOUTS[layout].fits(source):
         near = [source.parent, *(path for path in source.iterdir() if path.is_dir())]
-        hint = "".join(f" Did you mean {p}?" for p in near if LAYOUTS[layout].fits(p))
+        hint = "".join(f" Did you mean {p}?" for p in near if _fits(layout, p))
         listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
         raise ValueError(f"{source} holds {listed}, but {expected}.{hint}")
     if dest.is_relative_to(source):

@@ -5,12 +5,13 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.duplicates import BITS, NEAR, near_pairs
-from data_prep.journal import Journal, Table, written_whole
+from data_prep.journal import Journal, Lock, Table, written_whole
 from data_prep.page import page
 from data_prep.records import LAYOUTS
 from data_prep.splits import rank
@@ -20,6 +21,12 @@ LISTED = 1000  # skipped files in report.json; skipped.csv holds all of them
 PAIRS = 100  # near-duplicates listed
 SHOWN = 10  # crops of each expression on the contact sheet
 THUMBNAIL = 128  # their side there, at most
+
+
+REPORTED = {
+    "options", "found", "used", "skipped", "pictures", "people", "grey", "upscaled",
+    "near_duplicates",
+}  # fmt: skip
 
 
 class Tally:
@@ -115,6 +122,27 @@ def write_report(journal: Journal, options: dict) -> dict:
     with written_whole(journal.dest / "report.json") as file:
         file.write(json.dumps(report, indent=2, ensure_ascii=False))
     journal.path.unlink(missing_ok=True)
+    return report
+
+
+def read_report(dest: Path) -> dict | None:
+    """The report of a folder that is finished, or None; what a kill at the end left there goes.
+
+    Raises
+    ------
+    ValueError
+        If report.json is damaged.
+    """
+    path, report = dest / "report.json", None
+    if not path.exists():
+        return None
+    with suppress(ValueError):
+        report = json.loads(path.read_bytes())
+    if not isinstance(report, dict) or not report.keys() >= REPORTED:
+        raise ValueError(f"{path} is damaged; delete {dest} and prepare again.")
+    for leftover in (Journal.NAME, Lock.NAME):
+        with suppress(OSError):  # the disk may be for reading only
+            (dest / leftover).unlink(missing_ok=True)
     return report
 
 

@@ -1,8 +1,12 @@
 """Data preparation on folders that hold what real folders hold, broken files included."""
 
+import errno
+import io
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -457,6 +461,52 @@ def test_a_folder_with_other_files_or_inside_the_source_is_not_written_to(tmp_pa
 def test_a_wrong_option_gets_one_sentence(tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         prepare("london", london_like(tmp_path / "in", people=1), tmp_path / "out", **options)
+
+
+def test_folders_that_cannot_be_written_get_one_sentence(tmp_path):
+    source = london_like(tmp_path / "in", people=1)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for dest, said in (("x" * 300, "File name too long; choose a shorter name"),
+                       ("circle", "File exists; choose another folder")):  # fmt: skip
+        with pytest.raises(SystemExit, match=rf"data_prep: \S+: {said}\.$"):
+            main(["london", str(source), str(tmp_path / dest), "--workers", "1"])
+    with pytest.raises(SystemExit, match="circle does not exist; the layout"):
+        main(["london", str(tmp_path / "circle"), str(tmp_path / "out")])
+
+
+def test_a_folder_without_permission_gets_one_sentence(tmp_path, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    source = london_like(tmp_path / "in", people=1)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(SystemExit, match=r"/out: Permission denied; allow it or choose another"):
+        main(["london", str(source), str(tmp_path / "out"), "--no-align", "--workers", "1"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+@pytest.mark.parametrize("reader", ["gone", "full", "ascii"])
+def test_a_summary_that_cannot_be_shown_spoils_nothing(tmp_path, monkeypatch, reader):
+    source, out = london_like(tmp_path / "in", people=1), tmp_path / "façade"
+    arguments = ["london", str(source), str(out), "--no-align", "--workers", "1"]
+    prepare("london", source, out, align=False)
+    if reader == "gone":
+        end, start = os.pipe()
+        os.close(end)
+        stdout = os.fdopen(start, "w")
+    elif reader == "full":
+        stdout = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+    else:
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with stdout, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stdout)
+        if reader == "full":
+            with pytest.raises(SystemExit, match=r"is prepared, but .* \(No space left"):
+                main(arguments)
+        else:
+            main(arguments)
+        if reader == "ascii":
+            assert b"fa\\xe7ade is already prepared" in stdout.buffer.getvalue()
 
 
 # --------------------------------------------------------------------------- real photographs

@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_run_can_go_on(tmp_path,
         replace(old, new)
 
     monkeypatch.setattr(os, "replace", full_after_nine)
-    with pytest.raises(SystemExit, match="No space left on device"):
+    with pytest.raises(SystemExit, match=r"out: No space left on device; free some space and run"):
         main(["london", str(source), str(out), "--no-align", "--workers", "1"])
     monkeypatch.undo()
     assert not list(out.rglob("*.partial"))
@@ -164,6 +164,89 @@ def test_a_source_that_changed_in_between_is_not_mixed_up(tmp_path, monkeypatch)
     (source / "neutral_front" / "002_03.jpg").rename(source / "neutral_front" / "099_03.jpg")
     with pytest.raises(ValueError, match=r"has changed .* neutral_front/002_03.jpg was there"):
         prepare("london", source, out, align=False)
+
+
+def stopped_after(monkeypatch, pictures, source, out):
+    """A run that ends when so many pictures are noted."""
+    add = Journal.add
+
+    def add_until_killed(journal, png, entry):
+        if journal.done == pictures:
+            raise KeyboardInterrupt
+        add(journal, png, entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", add_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("london", source, out, align=False)
+
+
+def test_what_a_kill_at_the_very_start_leaves_is_not_in_the_way(tmp_path):
+    source, out = london_like(tmp_path / "in", people=2), tmp_path / "out"
+    prepare("london", source, tmp_path / "alone", align=False)
+    out.mkdir()
+    (out / "progress.jsonl.partial").write_text('{"lay')
+    (out / Lock.NAME).touch()
+    prepare("london", source, out, align=False)
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_run(tmp_path):
+    source, out = london_like(tmp_path / "in", people=2), tmp_path / "out"
+    report = prepare("london", source, out, align=False)
+    before = contents(out)
+    (out / "progress.jsonl").write_text("{}\n")
+    (out / Lock.NAME).touch()
+    assert prepare("london", source, out, align=False) == report
+    assert contents(out) == before
+
+
+def test_a_source_that_grew_is_told_as_such(tmp_path, monkeypatch):
+    source, out = london_like(tmp_path / "in", people=2), tmp_path / "out"
+    stopped_after(monkeypatch, 2, source, out)
+    Image.new("RGB", (20, 20)).save(source / "smiling_front" / "900_08.jpg")
+    with pytest.raises(ValueError, match=r"in has changed since .* 4 pictures .*, now 5; prepare"):
+        prepare("london", source, out, align=False)
+
+
+def test_a_crop_that_is_gone_is_told_as_such(tmp_path, monkeypatch):
+    source, out = london_like(tmp_path / "in", people=2), tmp_path / "out"
+    stopped_after(monkeypatch, 2, source, out)
+    next(out.glob("*/*.png")).unlink()
+    with pytest.raises(ValueError, match=r"\.png was written and is gone; delete \S+/out and"):
+        prepare("london", source, out, align=False)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', "{", "null", "\xff"])
+@pytest.mark.parametrize("name", ["report.json", "progress.jsonl", "a line"])
+def test_damaged_notes_are_told_in_one_sentence(tmp_path, monkeypatch, name, text):
+    source, out = london_like(tmp_path / "in", people=2), tmp_path / "out"
+    stopped_after(monkeypatch, 2, source, out)
+    if name == "a line":
+        lines = (out / "progress.jsonl").read_text().splitlines()
+        text = "\n".join([lines[0], text, lines[2], ""])
+        name = "progress.jsonl"
+    (out / name).write_bytes(text.encode("latin-1"))
+    arguments = ["london", str(source), str(out), "--no-align", "--workers", "1"]
+    options_differ = name == "progress.jsonl" and text == '{"a": 1}'
+    sentence = "other options" if options_differ else rf"{name} is damaged; delete \S+ and prepare"
+    with pytest.raises(SystemExit, match=sentence):
+        main(arguments)
+
+
+INTERRUPTED = """
+import multiprocessing.forkserver, os, signal
+from data_prep.workers import fresh_processes
+with fresh_processes(1) as pool:
+    os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGINT)
+    print(pool.submit(abs, -1).result())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no forkserver")
+def test_an_interrupt_while_the_workers_start_is_for_the_parent_alone():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 # ----------------------------------------------------------------------------------- two runs
