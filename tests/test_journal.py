@@ -238,8 +238,10 @@ INTERRUPTED = """
 import multiprocessing.forkserver, os, signal
 from data_prep.workers import fresh_processes
 with fresh_processes(1) as pool:
-    os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGINT)
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGINT)
     print(pool.submit(abs, -1).result())
+    assert multiprocessing.forkserver._forkserver._forkserver_pid == server  # not another one
 """
 
 
