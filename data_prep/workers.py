@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import torch
 
@@ -76,21 +77,42 @@ def fresh_processes(workers: int) -> ProcessPoolExecutor:
     fresh = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(fresh)
     context.set_forkserver_preload(["data_prep.workers", "facenet_pytorch", "imagehash"])
+    pool = ProcessPoolExecutor(workers, context, initializer=_start)
     if fresh == "forkserver":
-        _start_forkserver()
-    return ProcessPoolExecutor(workers, context, initializer=_start)
+        _start_forkserver(pool)
+    return pool
 
 
-def _start_forkserver() -> None:
-    """Start the process that forks the others, deaf to Ctrl-C: while it imports, too."""
-    from multiprocessing import forkserver, resource_tracker  # not for Windows
+def _start_forkserver(pool: ProcessPoolExecutor) -> None:
+    """Start the process that forks the others, deaf to Ctrl-C, and see it fork the first one.
+
+    Ctrl-C waits so long: a worker that starts when its parent has gone complains of that.
+    """
+    from multiprocessing import resource_tracker  # not for Windows
 
     resource_tracker.ensure_running()  # it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()  # inherits what is blocked
+        with _interrupts_held():  # other threads of this process still receive them
+            pool.submit(int).result()  # what starts now inherits what is blocked
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C reaches the main thread only
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _start() -> None:
