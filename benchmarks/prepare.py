@@ -78,13 +78,13 @@ def pipeline(
         Job(Record(path=path, expression="happiness", native_label="happy"), i, *settings)
         for i, path in enumerate(photographs)
     )
-    journal, results = Journal(folder / str(next(numbers)), {}), prepare_all(jobs, workers)
-    journal.add(*next(results))
-    started = time.perf_counter()
-    for png, entry in results:
-        journal.add(png, entry)
-    journal.file.close()
-    return (len(photographs) - 1) / (time.perf_counter() - started)
+    results = prepare_all(jobs, workers)
+    with Journal(folder / str(next(numbers)), {}) as journal:
+        journal.add(*next(results))
+        started = time.perf_counter()
+        for png, entry in results:
+            journal.add(png, entry)
+        return (len(photographs) - 1) / (time.perf_counter() - started)
 
 
 def compare(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
