@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -211,6 +212,12 @@ def test_a_shape_or_an_error_alone_is_no_known_mistake(double):
     assert double.check(lambda x: x.sum() + 40).misconception is None
     assert double.check(lambda x: 1 / 0).misconception == 3
     assert double.check(lambda x: 1 % 0).misconception is None
+
+
+@pytest.mark.parametrize("kind", [list, tuple, torch.tensor, np.array])
+def test_numbers_count_whatever_holds_them(kind):
+    assert check.split_by_person(lambda s, t: kind([p in t for p in s])).colour == GREEN
+    assert check.level(lambda *a: kind(list(EXERCISES["level"].reference(*a)))).colour == GREEN
 
 
 def test_an_answer_cannot_change_the_case_or_the_random_numbers(double):

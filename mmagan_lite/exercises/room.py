@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import torch
@@ -290,8 +291,15 @@ def _flat(value: Any) -> tuple[Tensor, ...]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
+        if value and all(_is_number(item) for item in value):  # as a tensor or array would be
+            return (torch.tensor([float(item) for item in value], dtype=torch.float64),)
         return tuple(part for item in value for part in _flat(item))
     return (torch.as_tensor(value, dtype=torch.float64),)
+
+
+def _is_number(item: Any) -> bool:
+    """Whether an item is one number, plain or of PyTorch or NumPy."""
+    return isinstance(item, Number) or getattr(item, "shape", None) == ()
 
 
 def _is_missing(outcome: Outcome) -> bool:
