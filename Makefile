@@ -20,7 +20,7 @@ help:  ## Show this list
 setup: $(SET_UP)  ## Install everything into .venv (about 5 GB on Linux; once)
 
 lab: setup  ## Set up, then open the first notebook in JupyterLab (LAB="--no-browser ...")
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
 		notebooks/00_start_here.ipynb
 
 test: setup  ## Set up, then run every check, the notebooks included
