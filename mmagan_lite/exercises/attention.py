@@ -994,20 +994,21 @@ cell_of.worked.append(
 
 @cell_of.case
 def _four_pixels_a_cell():
-    return torch.arange(2.0, 62.0), 4
+    return torch.arange(0.0, 64.0), 4
 
 
 @cell_of.case
 def _two_pixels_a_cell():
-    return torch.arange(1.0, 15.0), 2
+    return torch.arange(0.0, 16.0), 2
 
 
 @cell_of.use_oracle
 def _by_enlarging_a_ramp(pixels, times):
-    cells = int(pixels.max()) // times + 2
-    ramp = torch.arange(float(cells)).view(1, 1, 1, cells)  # each cell holds its own number
+    cells = int(pixels.max()) // times + 3
+    # Each cell holds its own number; one stands before cell 0, for enlarging stops at the ends.
+    ramp = torch.arange(float(cells)).view(1, 1, 1, cells) - 1
     wide = F.interpolate(ramp, scale_factor=(1, times), mode="bilinear", align_corners=False)
-    return wide[0, 0, 0, pixels.long()]
+    return wide[0, 0, 0, pixels.long() + times]
 
 
 @cell_of.misconception(
@@ -1032,6 +1033,14 @@ def _from_the_edge(pixels, times):
 )
 def _whole_cells(pixels, times):
     return (pixels / times).floor()
+
+
+@cell_of.misconception(
+    "cuts off places outside the map",
+    "the middle of pixel 0 lies before the middle of cell 0: what is its place then?",
+)
+def _cut_off(pixels, times):
+    return ((pixels + 0.5) / times - 0.5).clamp(min=0)
 
 
 @cell_of.misconception(

@@ -631,13 +631,13 @@ instance_norm.worked.append(
 @instance_norm.case
 def _square_features_of_two_pictures():
     x = 5 * _random(2, 4, 4, 4, seed=10).double() + 2
-    return x, torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([0.0, 1.0, -1.0, 4.0])
+    return x, torch.tensor([1.0, -2.0, 0.5, 3.0]).double(), torch.tensor([0.0, 1, -1, 4]).double()
 
 
 @instance_norm.case
 def _features_that_hardly_vary():
     x = 4e-3 * _random(1, 2, 3, 5, seed=11).double() + 1
-    return x, torch.tensor([2.0, 1.0]), torch.tensor([0.5, 0.0])
+    return x, torch.tensor([2.0, 1.0]).double(), torch.tensor([0.5, 0.0]).double()
 
 
 @instance_norm.use_oracle
