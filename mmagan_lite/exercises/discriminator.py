@@ -135,6 +135,11 @@ def _a_side_that_does_not_divide():
     return 46, [(3, 2, 0), (5, 3, 2), (2, 1, 0)]
 
 
+@patch_map_size.case
+def _half_a_step_left_over():
+    return 46, [(3, 2, 0)]
+
+
 @patch_map_size.use_oracle
 def _by_convolving(size, layers):
     cells = torch.zeros(1, 1, size, size)
@@ -646,6 +651,11 @@ def _no_overflow(answer):
     return bool(answer(torch.tensor([[1000.0, 0.0]])).isfinite().all())
 
 
+@log_probabilities.holds("a face with large logits leaves the other faces of the batch alone")
+def _each_face_by_itself(answer):
+    return bool(answer(torch.tensor([[1000.0, 0.0], [0.0, 1.0]])).isfinite().all())
+
+
 @log_probabilities.misconception(
     "takes the softmax over the batch",
     "the probabilities of *one face* add up to 1: which dimension holds its classes?",
@@ -746,7 +756,7 @@ def _face_by_face(logits, cor, source):
 @rho_hat.holds("undecided classes give 1/8")
 def _undecided(answer):
     rho = answer(torch.zeros(2, CLASSES), torch.zeros(2, CLASSES), "classes")
-    return torch.allclose(rho, torch.full((2,), 1 / 8))
+    return torch.allclose(rho, torch.full_like(rho, 1 / 8))
 
 
 @rho_hat.misconception(

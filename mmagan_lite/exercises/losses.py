@@ -336,7 +336,8 @@ def _surprise_by_surprise(logits, target, fake_class=False):
 @classification.holds("it stays finite for logits as large as 200")
 def _finite(answer):
     logits = torch.tensor([[200.0] + 7 * [0.0]])
-    return torch.allclose(answer(logits, torch.tensor([3])), torch.tensor(200.0))
+    surprise = answer(logits, torch.tensor([3]))
+    return torch.allclose(surprise, torch.full_like(surprise, 200.0))
 
 
 @classification.misconception(
