@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 
+from mmagan_lite import faces
 from mmagan_lite.expressions import EXPRESSIONS
 from mmagan_lite.faces import ACTION_UNITS, change_mask, geometry, render
 from mmagan_lite.faces.identity import draw_nuisance
@@ -40,6 +41,19 @@ def test_a_face_does_not_depend_on_its_batch():
     for i in range(6):
         alone = render(i, int(label[i]), float(rho[i]), nuisance=7 * i)
         assert torch.equal(batch[i], alone[0])
+
+
+def test_a_face_does_not_depend_on_its_batch_even_before_it_is_rounded():
+    """The regions of a batch are larger than those of a face: no value may notice."""
+
+    def unrounded(seeds):
+        p, n, plane, scene = faces._photographs(seeds, seeds, 1.0, 0.3, 128)
+        a = faces.split(faces.activate(seeds % 8, torch.full((len(seeds),), 0.7)))
+        return faces.compose(p, n, a, faces.lower_jaw(plane, a), scene)
+
+    seeds = torch.arange(14)
+    batches = torch.cat([unrounded(part) for part in seeds.split(7)])
+    assert torch.equal(batches, torch.cat([unrounded(part) for part in seeds.split(1)]))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -93,7 +107,6 @@ def test_regions_hold_all_that_is_drawn_for_them(units, monkeypatch):
     pose = ("yaw", "pitch", "roll", "shift_x", "scale")
     photos = draw_nuisance(seeds, seeds, 1.0, 1)
     extreme = torch.cat([getattr(photos, name).flatten().sort().indices[[0, -1]] for name in pose])
-    monkeypatch.setattr(geometry, "STEP", (1, 1))  # no margin
     drawn = torch.cat([render(i, units, 1.0, i) for i in extreme])
     whole = dict.fromkeys(geometry.REGIONS, (..., slice(0, 128), slice(0, 128)))
     monkeypatch.setattr(geometry, "find_regions", lambda *_: whole)

@@ -31,10 +31,6 @@ REGIONS = {
 is exactly zero outside of it, for every person, pose and action unit. A feature therefore costs
 no more than its region."""
 
-STEP = (2, 16)
-"""Rows and columns of a region come in such numbers: a processor's vector instructions then
-divide them evenly in a batch of any size."""
-
 
 @dataclass
 class Plane:
@@ -112,14 +108,12 @@ def find_regions(n: Nuisance, size: int) -> dict[str, tuple]:
     ends = torch.stack([v.amin((0, 2)), v.amax((0, 2)), u.amin((0, 2)), u.amax((0, 2))], -1)
     pixels = ((ends + 1) * (size / 2)).tolist()
 
-    def whole(low: float, high: float, step: int) -> slice:
-        start = step * math.floor((low - 1) / step)
-        stop = step * math.ceil((high + 1) / step)
-        start = min(max(start, 0), size - step)
-        return slice(start, min(max(stop, start + step), size))
+    def whole(low: float, high: float) -> slice:
+        start = min(max(math.floor(low) - 1, 0), size - 1)  # a pixel more, for rounding
+        return slice(start, min(max(math.ceil(high) + 1, start + 1), size))
 
     return {
-        name: (..., whole(v0, v1, STEP[0]), whole(u0, u1, STEP[1]))
+        name: (..., whole(v0, v1), whole(u0, u1))
         for name, (v0, v1, u0, u1) in zip(REGIONS, pixels, strict=True)
     }
 
