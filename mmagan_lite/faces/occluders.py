@@ -55,10 +55,9 @@ def hand(image: Tensor, p: Person, n: Nuisance, plane: Plane) -> Tensor:
     shape, gaps = palm * 0.34, torch.zeros_like(x)
     for finger, length in enumerate((0.36, 0.46, 0.44, 0.30)):
         centre = -0.255 + 0.17 * finger
-        along = (0.2 - y).clamp(min=0).minimum((y + length - 0.085).clamp(max=0).neg() + 0.2 - y)
         past = (-length + 0.085 - y).clamp(min=0)  # beyond the middle of the finger's tip
         away = ((x - centre).square() + past.square() + 1e-6).sqrt()
-        shape = torch.maximum(shape, torch.where(y < 0.2, 0.085 - away, -along - 1))
+        shape = torch.maximum(shape, torch.where(y < 0.2, 0.085 - away, -1.0))
         gaps += bump(x, y, centre + 0.085, -0.08, 0.03, 0.34)
     tone = (
         p.skin * (0.98 - 0.30 * gaps - 0.25 * x.abs() + 0.1 * bump(x, y, 0, 0, 0.4, 0.5))[:, None]
