@@ -57,8 +57,8 @@ class Lab:
         Returns
         -------
         Redrawn or Verdict
-            The same face with the part in it and the largest difference from ours; for a part
-            of the losses the value that it gives; the verdict, if the answer is not right yet.
+            The same face with the part in it and the largest difference from ours; for a loss
+            that difference alone; the verdict, if the answer is not right yet.
 
         Raises
         ------
@@ -76,8 +76,11 @@ class Lab:
         if exercise.slot is not None:
             self._ours.setdefault(exercise.slot, getattr(losses, exercise.slot))
             setattr(losses, exercise.slot, answer)
-            text = f"{exercise.name}: in place of losses.{exercise.slot} until lab.reset()."
-            return Verdict(exercise.name, GREEN, text.partition(": ")[2])
+            text = (
+                f"in place of losses.{exercise.slot} until lab.reset(). "
+                f"Largest difference from ours: {exercise.difference(answer):.6f}."
+            )
+            return Verdict(exercise.name, GREEN, text)
         return self._redraw(exercise)
 
     def reset(self) -> None:

@@ -182,6 +182,12 @@ class Exercise:
         except Exception as error:  # an answer may do anything
             return Outcome(error=error)
 
+    def difference(self, answer: Callable) -> float:
+        """Largest difference between what an answer and the reference give for the cases."""
+        cases = [make() for make in self.cases]
+        ours = [self.outcome(self.reference, case) for case in cases]
+        return _farthest([self.outcome(answer, case) for case in cases], ours)
+
     def check(self, answer: Callable) -> Verdict:
         """Judge an answer: grey if there is none, green if it is right, else red with a hint."""
         cases = [make() for make in self.cases]
