@@ -20,6 +20,7 @@ REASONS = {
     "missing file": "The data set lists it, but it is not there.",
     "outside the source": "The path, or a link, leads out of the data set's folder.",
     "too large": "More pixels than Pillow unpacks for fear of a trap.",
+    "all black": "Every pixel is black; KDEF, for instance, has four such files.",
     "too small": "Less than 16 pixels wide or high.",
     "impossible box": "The box or the landmarks of the data set do not lie in the picture.",
     "failed": "Something unexpected went wrong; the detail is in skipped.csv.",

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from mmagan_lite.config import LOSSES, PROFILES, Config
+from mmagan_lite.config import LIMITS, LOSSES, PROFILES, Config
+from mmagan_lite.data import MOST_FACES
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -13,6 +14,10 @@ from mmagan_lite.config import LOSSES, PROFILES, Config
 def test_every_profile_and_preset_survives_json(name, losses):
     config = Config.profile(name, losses=losses)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_no_run_asks_for_more_faces_than_there_are_people():
+    assert LIMITS["faces"][1] == MOST_FACES
 
 
 def test_the_preset_fills_what_is_not_named():
