@@ -1,9 +1,10 @@
 """The networks that the paper compares with: StarGAN's and CycleGAN's, two of each.
 
 They come from the same parts as ours where they are the same, and have the originals' sizes to
-the last parameter. On purpose they differ in two points: StarGAN's instance norms keep running
-statistics, which change the output in `eval()`, and ours have none; and with `config.he_init`
-they start from the same initialisation as our networks, so that a comparison is fair.
+the last parameter. On purpose they differ: StarGAN's instance norms keep running statistics,
+which change the output in `eval()`, and ours have none. With `config.he_init` and
+`config.conditional_patches` they get the same stabilisers as our networks, so that a comparison
+is fair. `StarGAN` and `CycleGAN` make editors of them, called as our generator is.
 """
 
 import math
@@ -11,12 +12,13 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmagan_lite.attention import he_initialise, instance_norm
 from mmagan_lite.config import Config
-from mmagan_lite.discriminator import NEGATIVE_SLOPE
-from mmagan_lite.expressions import N
-from mmagan_lite.generator import ResidualBlock
+from mmagan_lite.discriminator import NEGATIVE_SLOPE, Discriminator
+from mmagan_lite.expressions import N, decode
+from mmagan_lite.generator import Generator, ResidualBlock
 
 
 class StarGANGenerator(nn.Module):
@@ -97,7 +99,8 @@ class StarGANDiscriminator(nn.Module):
     Parameters
     ----------
     config : Config
-        Uses `image_size`, `critic_width` and `he_init`. The original has 128 pixels and width 64.
+        Uses `image_size`, `critic_width`, `conditional_patches` and `he_init`. The original has
+        128 pixels, width 64 and no conditional patches.
     labels : int
         Number of class logits.
 
@@ -119,14 +122,20 @@ class StarGANDiscriminator(nn.Module):
         self.cls = nn.Conv2d(channels[-1], labels, config.image_size // 2**depth, bias=False)
         if config.he_init:
             he_initialise(self, NEGATIVE_SLOPE)
+        self.embedding = None
+        if config.conditional_patches:
+            self.embedding = nn.Embedding(labels, channels[-1])
+            nn.init.zeros_(self.embedding.weight)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, expression: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Judge images.
 
         Parameters
         ----------
         x : Tensor of shape (B, 3, S, S)
             Images in [-1, 1], S = `config.image_size`.
+        expression : Tensor of shape (B,), optional
+            Labels that the scores are conditioned on with `config.conditional_patches`.
 
         Returns
         -------
@@ -147,7 +156,46 @@ class StarGANDiscriminator(nn.Module):
                 f"of shape {tuple(x.shape)}. Resize them, or set image_size in its Config."
             )
         h = self.trunk(x)  # (B, C, 2, 2)
-        return self.src(h), self.cls(h).flatten(1)
+        src = self.src(h)  # (B, 1, 2, 2)
+        if self.embedding is not None and expression is not None:
+            v = self.embedding(expression)[:, :, None, None]  # (B, C, 1, 1)
+            src = src + (v * h).sum(1, keepdim=True)  # (B, 1, 2, 2)
+        return src, self.cls(h).flatten(1)
+
+
+class StarGAN(nn.Module):
+    """StarGAN as an editor: called with a code z as our generator is.
+
+    It reads the expression off z and ignores the intensity, for which it has no input.
+
+    Parameters
+    ----------
+    config : Config
+        As for `StarGANGenerator`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = StarGANGenerator(config)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Draw the expression in z, at the one strength that StarGAN has.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, 3, H, W)
+            Images in [-1, 1].
+        z : Tensor of shape (B, 8)
+            Codes from `encode`.
+
+        Returns
+        -------
+        Tensor of shape (B, 3, H, W)
+            Images in [-1, 1].
+        """
+        expression, _ = decode(z)  # (B,)
+        return self.generator(x, F.one_hot(expression, N).to(x.dtype))
 
 
 class CycleGANGenerator(nn.Module):
@@ -264,6 +312,150 @@ class CycleGANDiscriminator(nn.Module):
         """
         _check(x, multiple=8, least=24)
         return self.layers(x)
+
+
+class CycleGAN(nn.Module):
+    """CycleGAN as an editor: two generators for each of the seven pairs neutral - expression.
+
+    One generator only ever goes from one domain to one other, so eight expressions take a
+    model for each pair; from one expression to another the way leads through neutral.
+
+    Parameters
+    ----------
+    config : Config
+        As for `CycleGANGenerator`.
+
+    Attributes
+    ----------
+    forth, back : nn.ModuleList of 7 CycleGANGenerator
+        From neutral to the expression with label 1 + i, and from there to neutral.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.forth, self.back = (
+            nn.ModuleList(CycleGANGenerator(config) for _ in range(N - 1)) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor, z: Tensor, source: Tensor | None = None) -> Tensor:
+        """Draw the expression in z, at the one strength that CycleGAN has.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, 3, H, W)
+            Images in [-1, 1].
+        z : Tensor of shape (B, 8)
+            Codes from `encode`.
+        source : Tensor of shape (B,), optional
+            Labels of the expressions in x, which this model has to be told. Default: neutral.
+
+        Returns
+        -------
+        Tensor of shape (B, 3, H, W)
+            Images in [-1, 1]; the input itself where it already has the expression.
+        """
+        target, _ = decode(z)  # (B,)
+        source = torch.zeros_like(target) if source is None else source
+        y = x.clone()
+        for generators, label in ((self.back, source), (self.forth, target)):
+            for i, generator in enumerate(generators):
+                chosen = (label == 1 + i) & (source != target)  # (B,)
+                if chosen.any():
+                    y[chosen] = generator(y[chosen]).to(y.dtype)
+        return y
+
+
+class CycleGANCritics(nn.Module):
+    """Two critics for each pair of domains, and what CycleGAN shows them: the replay pools.
+
+    Parameters
+    ----------
+    config : Config
+        As for `CycleGANDiscriminator`, and `image_size`.
+
+    Attributes
+    ----------
+    forth, back : nn.ModuleList of 7 CycleGANDiscriminator
+        Critics of the images that `CycleGAN.forth` and `CycleGAN.back` draw.
+    """
+
+    POOL = 50  # images, as in the original
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.forth, self.back = (
+            nn.ModuleList(CycleGANDiscriminator(config) for _ in range(N - 1)) for _ in range(2)
+        )
+        side = config.image_size
+        self.register_buffer(
+            "pool", torch.zeros(2, N - 1, self.POOL, 3, side, side, dtype=torch.uint8)
+        )
+        self.register_buffer("pooled", torch.zeros(2, N - 1, dtype=torch.long))
+
+    @torch.no_grad()
+    def replay(self, way: int, pair: int, images: Tensor, random: torch.Generator) -> Tensor:
+        """Half of the time an older image instead of a new one, so that a critic forgets less.
+
+        Parameters
+        ----------
+        way : {0, 1}
+            0 for images of `forth`, 1 for those of `back`.
+        pair : int
+            0 to 6.
+        images : Tensor of shape (B, 3, S, S)
+            What a generator has just drawn.
+        random : torch.Generator
+            On the images' device.
+
+        Returns
+        -------
+        Tensor of shape (B, 3, S, S)
+            For each image itself or one of the last 50 or so, which it then replaces; until
+            the pool is full the images themselves. Older ones are rounded to 8 bits.
+
+        References
+        ----------
+        Shrivastava et al., "Learning from Simulated and Unsupervised Images", CVPR 2017,
+        section 2.3.
+        """
+        shown = images.clone()
+        draws = torch.rand(2, len(images), generator=random, device=images.device).tolist()
+        for i, (coin, place) in enumerate(zip(*draws, strict=True)):
+            filled = int(self.pooled[way, pair])
+            if filled < self.POOL:
+                slot, old = filled, False
+                self.pooled[way, pair] += 1
+            else:
+                slot, old = int(place * self.POOL), coin < 0.5
+                if not old:
+                    continue
+            kept = self.pool[way, pair, slot]
+            if old:
+                shown[i] = kept.to(images.dtype) / 127.5 - 1
+            kept.copy_(images[i].clamp(-1, 1).add(1).mul(127.5).round())
+        return shown
+
+
+def networks(config: Config) -> tuple[nn.Module, nn.Module]:
+    """The generator and the critic of the model that a configuration names, untrained.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    generator, critic : nn.Module
+        `Generator`, `StarGAN` or `CycleGAN`, and `Discriminator`, `StarGANDiscriminator` or
+        `CycleGANCritics`.
+    """
+    generator, critic = {
+        "mmagan": (Generator, Discriminator),
+        "stargan": (StarGAN, StarGANDiscriminator),
+        "cyclegan": (CycleGAN, CycleGANCritics),
+    }[config.model]
+    return generator(config), critic(config)
 
 
 def _normed(conv: nn.Module) -> tuple[nn.Module, ...]:

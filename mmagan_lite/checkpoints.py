@@ -14,9 +14,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
 from mmagan_lite.data import write_atomically
-from mmagan_lite.generator import Generator
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship, with their manifest."""
@@ -79,8 +79,9 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
         ) from error
     if not isinstance(contents, dict) or not {"config", "progress", "average"} <= contents.keys():
         raise ValueError(f"{path} is no checkpoint of a run; give one that a Trainer wrote.")
-    if config is not None and config.to_dict() != contents["config"]:
-        ours, theirs = config.to_dict(), contents["config"]
+    theirs = Config.from_dict(contents["config"]).to_dict()  # fields that are new are filled in
+    if config is not None and config.to_dict() != theirs:
+        ours = config.to_dict()
         keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         listed = ", ".join(f"{k} {theirs.get(k)!r} (wanted {ours.get(k)!r})" for k in keys)
         raise ValueError(
@@ -131,7 +132,7 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _cast(load_safetensors(content), torch.float32), entry
 
 
-def load_pretrained(name: str) -> Generator:
+def load_pretrained(name: str) -> nn.Module:
     """A trained generator that comes with the package, in eval mode.
 
     Parameters
@@ -141,7 +142,8 @@ def load_pretrained(name: str) -> Generator:
 
     Returns
     -------
-    Generator
+    nn.Module
+        A `Generator`; a `StarGAN` or `CycleGAN` if it is a baseline.
 
     Raises
     ------
@@ -154,7 +156,7 @@ def load_pretrained(name: str) -> Generator:
             key for key, value in pretrained_models().items() if value["kind"] == "generator"
         ]
         raise ValueError(f"{name!r} is a {entry['kind']}; generators are {', '.join(of_kind)}.")
-    generator = Generator(Config.from_dict(entry["config"]))
+    generator, _ = networks(Config.from_dict(entry["config"]))
     generator.load_state_dict(state)
     return generator.eval().requires_grad_(False)
 

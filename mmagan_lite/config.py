@@ -63,6 +63,8 @@ class Config:
     ----------
     name : str
         The profile it came from.
+    model : {"mmagan", "stargan", "cyclegan"}
+        Which networks and losses: the paper's or a baseline's (`baselines`).
     image_size : int
         Side of the square images in pixels: 32, 64, 128 or 256.
     width : int
@@ -117,6 +119,9 @@ class Config:
         Images a step.
     ema_decay : float
         Decay of the moving average of the generator's weights, which is what gets used.
+    precision : {"float32", "bfloat16"}
+        Of convolutions in training; weights, losses and penalties are float32 always. bfloat16 is
+        faster where the processor has instructions for it, else slower.
     seed : int
         Seed of weights, batches and targets.
     faces : int
@@ -131,6 +136,7 @@ class Config:
     """
 
     name: str = "laptop"
+    model: str = "mmagan"
     image_size: int = 64
     width: int = 16
     blocks: int = 2
@@ -164,6 +170,7 @@ class Config:
     warmup_batch_size: int = 48
     batch_size: int = 8
     ema_decay: float = 0.999
+    precision: str = "float32"
     seed: int = 0
     faces: int = 4_000
     variety: float = 1.0
@@ -248,10 +255,12 @@ class Config:
 
 
 CHOICES = {
+    "model": ("mmagan", "stargan", "cyclegan"),
     "image_size": (32, 64, 128, 256),
     "losses": tuple(LOSSES),
     "adversarial": ("hinge", "wgan"),
     "rho_estimate": ("classes", "coordinates"),
+    "precision": ("float32", "bfloat16"),
 }
 LIMITS = {
     "width": (1, 1024),

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from mmagan_lite import checkpoints, detection
+from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
 from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
@@ -194,7 +195,7 @@ def load_model(source: str | os.PathLike) -> Generator:
             f"or a name that comes with the package ({names})."
         )
     saved = checkpoints.load(path)
-    generator = Generator(Config.from_dict(saved["config"]))
+    generator, _ = networks(Config.from_dict(saved["config"]))
     average = saved["average"].items()  # AveragedModel's: the generator is its `module`
     weights = {k.removeprefix("module."): v for k, v in average if k.startswith("module.")}
     generator.load_state_dict(weights)

@@ -284,7 +284,13 @@ def _score_gradient(critic: Critic, images: Tensor) -> Tensor:
 
 
 def generator_total(
-    config: Config, *, adv: Tensor, cls: Tensor, rec: Tensor, info: Tensor, rho: Tensor
+    config: Config,
+    *,
+    adv: Tensor,
+    cls: Tensor,
+    rec: Tensor,
+    info: Tensor | float = 0.0,
+    rho: Tensor | float = 0.0,
 ) -> Tensor:
     r"""Equation (7), what the generator minimises.
 
@@ -295,8 +301,10 @@ def generator_total(
     ----------
     config : Config
         The weights.
-    adv, cls, rec, info, rho : Tensor
-        Equations (1), (4), (2), (5) and (6), scalars.
+    adv, cls, rec : Tensor
+        Equations (1), (4) and (2), scalars.
+    info, rho : Tensor, optional
+        Equations (5) and (6), scalars, which StarGAN lacks.
 
     Returns
     -------
@@ -315,9 +323,9 @@ def generator_total(
 def discriminator_total(
     config: Config,
     *,
-    adv: Tensor,
     cls: Tensor,
-    info: Tensor,
+    adv: Tensor | float = 0.0,
+    info: Tensor | float = 0.0,
     gp: Tensor | float = 0.0,
     r1: Tensor | float = 0.0,
     fake: Tensor | float = 0.0,
@@ -331,8 +339,11 @@ def discriminator_total(
     ----------
     config : Config
         The weights; :math:`\lambda_{fake}` is `config.fake_class`.
-    adv, cls, info : Tensor
-        Equations (1) (or `hinge_adversarial`), (3) and (5), scalars.
+    cls : Tensor
+        Equation (3), a scalar.
+    adv, info : Tensor, optional
+        Equations (1) (or `hinge_adversarial`) and (5), scalars. The warm-up leaves out (1),
+        StarGAN (5).
     gp, r1 : Tensor, optional
         `gradient_penalty` and `r1_penalty`, scalars.
     fake : Tensor, optional
@@ -351,3 +362,53 @@ def discriminator_total(
         + config.lambda_r1 * r1
         + config.fake_class * fake
     )
+
+
+def least_squares(scores: Tensor, wanted: float) -> Tensor:
+    r"""CycleGAN's adversarial loss: scores should be 1 for real and 0 for generated images.
+
+    .. math:: E_x[(D(x) - a)^2]
+
+    Parameters
+    ----------
+    scores : Tensor of shape (B, 1, p, p)
+        Patch scores.
+    wanted : float
+        a: the critic minimises it with 1 for real and 0 for generated images, the generator
+        with 1 for its own.
+
+    Returns
+    -------
+    Tensor
+        Scalar, at least 0.
+
+    References
+    ----------
+    Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation (9).
+    """
+    return (scores - wanted).square().mean()
+
+
+def cyclegan_total(config: Config, *, adv: Tensor, rec: Tensor, identity: Tensor) -> Tensor:
+    r"""What CycleGAN's two generators minimise together.
+
+    .. math:: L = L_{adv} + \lambda_{rec} (L_{cyc} + \tfrac12 L_{identity})
+
+    Parameters
+    ----------
+    config : Config
+        The weight :math:`\lambda_{rec}`.
+    adv, rec, identity : Tensor
+        Each the sum over both directions: `least_squares`, and `reconstruction` of an image
+        that went there and back, and of one that was already there. Scalars.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    References
+    ----------
+    Zhu et al., "Unpaired Image-to-Image Translation", ICCV 2017, equation (3) and section 5.2.
+    """
+    return adv + config.lambda_rec * (rec + identity / 2)

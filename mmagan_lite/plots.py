@@ -48,6 +48,7 @@ PANELS = {
     },
     "Mean |difference|, images in [−1, 1]": {
         "change": "G(x, z) − x", "generator_rec": "reconstruction (2)",
+        "generator_identity": "identity (CycleGAN)",
     },
 }  # fmt: skip
 """The panels of `history`: the columns that they show and what these are called there."""

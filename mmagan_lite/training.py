@@ -18,21 +18,20 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
 from mmagan_lite import checkpoints, losses
+from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
 from mmagan_lite.data import Faces, batch_indices, check, progress, write_atomically
-from mmagan_lite.discriminator import Discriminator
 from mmagan_lite.expressions import encode
-from mmagan_lite.generator import Generator
 
 CRITIC_TERMS = ("adv", "cls", "info", "fake", "gp", "r1")
-GENERATOR_TERMS = ("adv", "cls", "rec", "info", "rho")
+GENERATOR_TERMS = ("adv", "cls", "rec", "info", "rho", "identity")
 COLUMNS = (
     "step",
     "seconds",
@@ -44,8 +43,9 @@ COLUMNS = (
     "accuracy_fake",
 )
 """The history's columns: step (0 and below in the warm-up), seconds of training so far, every
-term of equations (8) and (7) unweighted, the critic's score gap, mean |G(x, z) - x| in units of
-[-1, 1], and how often the critic's class is a real face's own, a generated one's target."""
+term of equations (8) and (7) and of CycleGAN's losses unweighted, the critic's score gap, mean
+|G(x, z) - x| in units of [-1, 1], and how often the critic's class is a real face's own, a
+generated one's target."""
 
 CHECKPOINT_MINUTES = 5
 WARMUP, ADVERSARIAL = 0, 1  # the stages of a run, for seeding
@@ -71,8 +71,9 @@ class Trainer:
 
     Attributes
     ----------
-    generator, critic : Generator, Discriminator
-    model : Generator
+    generator, critic : nn.Module
+        `Generator` and `Discriminator`, or a baseline's (`baselines.networks`).
+    model : nn.Module
         The moving average of the generator's weights, in eval mode: what gets used.
     step : int
         Generator steps so far.
@@ -118,19 +119,21 @@ class Trainer:
         self.random = torch.Generator(self.device)
         with torch.random.fork_rng(devices=[]):  # leave the caller's random numbers alone
             torch.manual_seed(config.seed)
-            self.generator = Generator(config).to(self.device)
-            self.critic = Discriminator(config).to(self.device)
+            self.generator, self.critic = (part.to(self.device) for part in networks(config))
         self.average = AveragedModel(self.generator, multi_avg_fn=_moving_average(config.ema_decay))
         self.average.eval().requires_grad_(False)
         self.generator_optimiser = _adam(self.generator, config.lr_generator)
         self.critic_optimiser = _adam(self.critic, config.lr_critic)
+        # CycleGAN's critics read no classes, so there is nothing to learn beforehand.
+        reads_classes = config.model != "cyclegan"
+        self.warmup_steps = config.warmup_steps if config.warmup and reads_classes else 0
         self.step, self.warmup_step, self.seconds = 0, 0, 0.0
         self.history: list[dict[str, float]] = []
         faces = data if test is None else test
         self.samples = faces.batch(range(min(4, len(faces))), self.device)["image"]
 
     @property
-    def model(self) -> Generator:
+    def model(self) -> nn.Module:
         """The averaged generator, in eval mode."""
         return self.average.module
 
@@ -160,7 +163,7 @@ class Trainer:
         """
         config = self.config
         goal = config.steps if steps is None else min(config.steps, self.step + steps)
-        warmup_steps = config.warmup_steps if config.warmup else 0
+        warmup_steps = self.warmup_steps
         started = saved = time.monotonic()
         deadline = math.inf if minutes is None else started + 60 * minutes
         todo = warmup_steps - self.warmup_step + goal - self.step
@@ -194,18 +197,14 @@ class Trainer:
         config = self.config
         self._seed(WARMUP, self.warmup_step)
         x, own, z_own = self._real(self.warmup_step, config.warmup_batch_size)
-        _, cls, cor = self.critic(augment(x, config.augment, self.random))
-        loss_cls = losses.classification(cls, own, config.fake_class > 0)
-        loss_info = losses.condition_regression(cor, z_own)
-        _minimise(
-            config.lambda_cls * loss_cls + config.lambda_info * loss_info, self.critic_optimiser
-        )
+        _, cls, *cor = self._criticise(augment(x, config.augment, self.random), own)
+        terms = {"cls": losses.classification(cls, own, config.fake_class > 0)}
+        if cor:  # StarGAN's critic has no coordinates
+            terms["info"] = losses.condition_regression(cor[0], z_own)
+        _minimise(losses.discriminator_total(config, **terms), self.critic_optimiser)
         self.warmup_step += 1
-        values = {
-            "critic_cls": loss_cls,
-            "critic_info": loss_info,
-            "accuracy_real": _accuracy(cls, own),
-        }
+        values = {f"critic_{term}": value for term, value in terms.items()}
+        values["accuracy_real"] = _accuracy(cls, own)
         return self._row(self.warmup_step - config.warmup_steps, values)
 
     def train_step(self) -> dict[str, float]:
@@ -213,18 +212,21 @@ class Trainer:
         config = self.config
         self._seed(ADVERSARIAL, self.step)
         self._set_learning_rates()
-        for i in range(config.critic_steps):
-            number = self.step * config.critic_steps + i
-            x, own, z_own = self._real(number, config.batch_size)
-            target, rho = self._targets(len(x))
-            z = encode(target, rho)  # (B, 8)
-            last = i == config.critic_steps - 1  # the generator learns on the last batch
-            with torch.set_grad_enabled(last):
-                y = self.generator(x, z)  # (B, 3, H, W)
-            values, src_x, cor_x = self.train_critic(
-                x, own, z_own, y.detach(), target, z, penalise=number % config.r1_every == 0
-            )
-        values |= self.train_generator(x, y, target, rho, z, src_x, cor_x)
+        if config.model == "cyclegan":
+            values = self.train_pair()
+        else:
+            for i in range(config.critic_steps):
+                number = self.step * config.critic_steps + i
+                x, own, z_own = self._real(number, config.batch_size)
+                target, rho = self._targets(len(x))
+                z = encode(target, rho)  # (B, 8)
+                last = i == config.critic_steps - 1  # the generator learns on the last batch
+                with torch.set_grad_enabled(last):
+                    y = self._edit(x, z)  # (B, 3, H, W)
+                values, src_x, z_back = self.train_critic(
+                    x, own, z_own, y.detach(), target, z, penalise=number % config.r1_every == 0
+                )
+            values |= self.train_generator(x, y, target, rho, z, src_x, z_back)
         self.average.update_parameters(self.generator)
         self.step += 1
         return self._row(self.step, values)
@@ -245,23 +247,29 @@ class Trainer:
         -------
         values : dict
             For the history.
-        src_x, cor_x : Tensor
+        src_x : Tensor
             What the critic said of the real faces, detached.
+        z_back : Tensor of shape (B, 8)
+            The code that leads back to x: D_cor(x), or StarGAN's, the label of x.
         """
         config, critic, fake_class = self.config, self.critic, self.config.fake_class > 0
         x, y = augment(torch.cat([x, y]), config.augment, self.random).chunk(2)
-        heads = critic(torch.cat([x, y]), torch.cat([own, target]))  # one pass for both
-        (src_x, src_y), (cls_x, cls_y), (cor_x, cor_y) = (head.chunk(2) for head in heads)
+        src, cls, *cor = self._criticise(torch.cat([x, y]), torch.cat([own, target]))  # in one go
+        (src_x, src_y), (cls_x, cls_y) = src.chunk(2), cls.chunk(2)
 
         hinge = config.adversarial == "hinge"
         adversarial = losses.hinge_adversarial if hinge else losses.adversarial
         terms = {
             "adv": adversarial(src_x, src_y),  # (1)
             "cls": losses.classification(cls_x, own, fake_class),  # (3)
-            "info": losses.condition_regression(cor_y, z),  # (5)
         }
-        if config.coordinates_on_real:
-            terms["info"] = terms["info"] + losses.condition_regression(cor_x, z_own)
+        z_back = encode(own)
+        if cor:  # StarGAN's critic has no coordinates
+            cor_x, cor_y = cor[0].chunk(2)
+            terms["info"] = losses.condition_regression(cor_y, z)  # (5)
+            if config.coordinates_on_real:
+                terms["info"] = terms["info"] + losses.condition_regression(cor_x, z_own)
+            z_back = cor_x.detach().clamp(0, 1)
         if fake_class:
             fakes = torch.full_like(target, losses.FAKE)
             terms["fake"] = losses.classification(cls_y, fakes, fake_class=True)
@@ -274,7 +282,7 @@ class Trainer:
         values = {f"critic_{term}": value for term, value in terms.items()}
         values["gap"] = losses.adversarial(src_x, src_y)
         values["accuracy_real"] = _accuracy(cls_x, own)
-        return values, src_x.detach(), cor_x.detach()
+        return values, src_x.detach(), z_back
 
     def train_generator(
         self,
@@ -284,21 +292,21 @@ class Trainer:
         rho: Tensor,
         z: Tensor,
         src_x: Tensor,
-        cor_x: Tensor,
+        z_back: Tensor,
     ) -> dict[str, Tensor]:
         """Minimise equation (7) once, for y = G(x, z); returns values for the history."""
         config = self.config
         self.critic.requires_grad_(False)  # it judges but does not learn: cheaper
-        src, cls, cor = self.critic(augment(y, config.augment, self.random), target)
-        rho_hat = losses.estimate_intensity(cls, cor, config.rho_estimate)  # (B,)
-        z_back = cor_x.clamp(0, 1)  # D_cor(x), the code that leads back to x
+        src, cls, *cor = self._criticise(augment(y, config.augment, self.random), target)
         terms = {
             "adv": losses.adversarial(src_x, src),  # (1)
             "cls": losses.classification(cls, target, config.fake_class > 0),  # (4)
-            "rec": losses.reconstruction(x, self.generator(y, z_back)),  # (2)
-            "info": losses.condition_regression(cor, z),  # (5)
-            "rho": losses.intensity(rho_hat, rho),  # (6)
+            "rec": losses.reconstruction(x, self._edit(y, z_back)),  # (2)
         }
+        if cor:
+            rho_hat = losses.estimate_intensity(cls, cor[0], config.rho_estimate)  # (B,)
+            terms["info"] = losses.condition_regression(cor[0], z)  # (5)
+            terms["rho"] = losses.intensity(rho_hat, rho)  # (6)
         _minimise(losses.generator_total(config, **terms), self.generator_optimiser)
         self.critic.requires_grad_(True)
 
@@ -306,6 +314,69 @@ class Trainer:
         values["change"] = (y - x).abs().mean()
         values["accuracy_fake"] = _accuracy(cls, target)
         return values
+
+    def train_pair(self) -> dict[str, Tensor]:
+        """One step of CycleGAN: both generators, then both critics of one pair of domains.
+
+        The pairs neutral - expression take turns; half of the batch comes from each domain.
+        """
+        config, critics, random = self.config, self.critic, self.random
+        labels = [label for label in self.expressions.tolist() if label != 0]
+        turn, place = divmod(self.step, len(labels))
+        pair = labels[place] - 1
+        half = max(1, config.batch_size // 2)
+        domains = [self._domain(label, turn, half) for label in (0, labels[place])]
+
+        # Forth from neutral, back from the expression; each is the other's way home.
+        ways = [(self.generator.forth[pair], critics.forth[pair], *domains)]
+        ways += [(self.generator.back[pair], critics.back[pair], *domains[::-1])]
+        terms = {"adv": 0.0, "rec": 0.0, "identity": 0.0}
+        drawn = []
+        critics.requires_grad_(False)
+        for (draw, critic, x, there), (home, *_) in zip(ways, ways[::-1], strict=True):
+            with self._autocast():
+                y = draw(x)  # (B/2, 3, H, W)
+                back, same = home(y).float(), draw(there).float()
+                score = critic(augment(y.float(), config.augment, random)).float()
+            terms["adv"] = terms["adv"] + losses.least_squares(score, 1)
+            terms["rec"] = terms["rec"] + losses.reconstruction(x, back)
+            terms["identity"] = terms["identity"] + losses.reconstruction(there, same)
+            drawn.append(y.detach().float())
+        _minimise(losses.cyclegan_total(config, **terms), self.generator_optimiser)
+        critics.requires_grad_(True)
+
+        values = {f"generator_{term}": value for term, value in terms.items()}
+        values["change"] = (torch.cat(drawn) - torch.cat(domains)).abs().mean()
+        loss, gap = 0.0, 0.0
+        for way, ((_, critic, _, there), y) in enumerate(zip(ways, drawn, strict=True)):
+            y = critics.replay(way, pair, y, random)
+            with self._autocast():
+                score = critic(augment(torch.cat([there, y]), config.augment, random)).float()
+            real, fake = score.chunk(2)
+            loss = loss + (losses.least_squares(real, 1) + losses.least_squares(fake, 0)) / 2
+            gap = gap + losses.adversarial(real.detach(), fake.detach()) / 2
+        _minimise(loss, self.critic_optimiser)
+        return values | {"critic_adv": loss, "gap": gap}
+
+    def _autocast(self) -> torch.autocast:
+        half = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def _edit(self, x: Tensor, z: Tensor) -> Tensor:
+        """G(x, z), computed in the configuration's precision."""
+        with self._autocast():
+            return self.generator(x, z).to(x.dtype)
+
+    def _criticise(self, x: Tensor, expression: Tensor) -> list[Tensor]:
+        """The critic's heads for x, computed in the configuration's precision."""
+        with self._autocast():
+            return [head.to(x.dtype) for head in self.critic(x, expression)]
+
+    def _domain(self, label: int, turn: int, count: int) -> Tensor:
+        """Images of one expression, (count, 3, H, W)."""
+        domain = (self.data.expression == label).nonzero().flatten()
+        chosen = domain[batch_indices(len(domain), count, turn, self.config.seed)]
+        return self.data.batch(chosen, self.device)["image"]
 
     def _real(self, number: int, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Batch `number` of real faces x, their expressions c' and codes (NaN where unknown)."""
@@ -506,7 +577,7 @@ def augment(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
     return (1 + gain) * x + offset + 0.08 * strength * noise
 
 
-def _adam(network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+def _adam(network: nn.Module, learning_rate: float) -> torch.optim.Adam:
     # One fused pass over all weights: five times as fast on a CPU.
     return torch.optim.Adam(network.parameters(), learning_rate, betas=(0.5, 0.999), fused=True)
 

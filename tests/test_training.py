@@ -84,7 +84,8 @@ def test_every_branch_trains_all_weights_with_finite_losses(changes):
     used = {"critic_fake": config.fake_class, "critic_gp": config.lambda_gp}
     row = trainer.history[-1]
     assert {key for key in used if key in row} == {key for key, weight in used.items() if weight}
-    assert set(row) | {"critic_fake", "critic_gp", "critic_r1"} == set(COLUMNS)
+    optional = {"critic_fake", "critic_gp", "critic_r1", "generator_identity"}
+    assert set(row) | optional == set(COLUMNS)
 
 
 def test_each_network_learns_in_its_own_steps_only():
