@@ -11,7 +11,7 @@ import lazy_loader
 # drawing a face needs no plots.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=("evaluation", "faces", "losses", "plots"),
+    submodules=("ablation", "evaluation", "faces", "losses", "plots"),
     submod_attrs={
         "attention": ["MMARM", "Attention", "ChannelAttention", "SpatialAttention"],
         "baselines": [

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torchvision
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import checkpoints, data, editing, evaluation, plots
+from mmagan_lite import ablation, checkpoints, data, editing, evaluation, plots
 from mmagan_lite.config import CHOICES, PROFILES, Config
 
 TEST_FACES = 512  # that shipped weights are measured on
@@ -72,7 +73,12 @@ def _export(trainer: mg.Trainer, args: argparse.Namespace) -> Path:
     """Measure a trained generator and add it, with its curves, to the weights that ship."""
     config, name = trainer.config, args.export
     test = data.ProceduralFaces("test", TEST_FACES, config.image_size)
-    figures = evaluation.evaluate({name: trainer.model}, test).loc[name].round(4).to_dict()
+    figures = (
+        evaluation.evaluate({name: trainer.model}, test, perceptual=False)
+        .loc[name]
+        .round(4)
+        .to_dict()
+    )
     critic_steps = config.critic_steps * trainer.step
     images = config.warmup_batch_size * trainer.warmup_step + config.batch_size * critic_steps
     history = pd.DataFrame(trainer.history).astype(float)
@@ -112,12 +118,36 @@ def evaluate(args: argparse.Namespace) -> None:
         raise ValueError(f"The models work at {sorted(sizes)} pixels; evaluate them apart.")
     test = data.ProceduralFaces("test", args.faces, sizes.pop())
     by = "expression" if args.by_expression else None
-    table = evaluation.evaluate(models, test, by=by)
-    print(table.round(3).to_string())
-    if args.csv:
-        with data.write_atomically(args.csv) as file:
-            file.write(table.to_csv().encode())
-        print(f"Wrote {args.csv}.")
+    table = evaluation.evaluate(models, test, by=by, perceptual=not args.fast)
+    print(table.round(3).T.to_string())
+    texts = {args.csv: table.to_csv, args.markdown: table.round(3).reset_index().to_markdown}
+    for path, text in texts.items():
+        if path:
+            with data.write_atomically(path) as file:
+                file.write(text(index=path == args.csv).encode())
+            print(f"Wrote {path}.")
+
+
+def ablate(args: argparse.Namespace) -> None:
+    """Train and measure MMA-GAN, its ablations and the baselines on the same faces."""
+    fields = [field.name for field in dataclasses.fields(Config)]
+    changes = {key: value for key, value in vars(args).items() if key in fields}
+    config = Config.profile(args.profile, **changes)
+    training = _training_faces("procedural", "train", config)
+    complete = ablation.train_rows(config, training, args.out, args.rows, args.seeds, args.minutes)
+    wanted = len(args.rows) * len(args.seeds)
+    print(f"{len(complete)} of {wanted} runs are complete; they lie in {args.out}.")
+    if len(complete) < wanted:
+        print("The same command goes on where this one stopped.")
+        return
+    results = args.out / "results"
+    ablation.measure_rows(args.out, results, args.test_faces, args.rows, args.seeds)
+    means, _ = ablation.over_seeds(ablation.load_results(results)["table"])
+    print(means.round(3).T.to_string())
+    print(f"Wrote {results}.")
+    if args.export:
+        ablation.export(args.out, results, args.seeds[0])
+        print(f"Wrote the weights to {checkpoints.WEIGHTS} and the results to {ablation.RESULTS}.")
 
 
 def info(args: argparse.Namespace) -> None:
@@ -179,16 +209,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--minutes", type=float, help="stop after so long; --resume goes on later")
     sub.add_argument("--export", metavar="NAME",
                      help="afterwards add the generator to the weights that come with the package")
-    group = sub.add_argument_group("configuration", "The fields of Config, which explains them; "
-                                   "those not given are the profile's.")
-    for field in dataclasses.fields(Config):
-        kind: dict = {"type": field.type, "metavar": field.type.__name__.upper()}
-        if field.type is bool:
-            kind = {"action": argparse.BooleanOptionalAction}
-        elif field.name in CHOICES:
-            kind = {"type": field.type, "choices": CHOICES[field.name]}
-        if field.name != "name":
-            group.add_argument(f"--{field.name.replace('_', '-')}", default=UNSET, **kind)
+    _add_configuration(sub, without=("name",))
 
     sub = command(edit)
     sub.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
@@ -207,12 +228,46 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--faces", type=_count, default=512, help="how many [%(default)s]")
     sub.add_argument("--by-expression", action="store_true", help="split each row")
     sub.add_argument("--csv", type=Path, help="also write the table here")
+    sub.add_argument("--markdown", type=Path, help="also write it here, as a table in Markdown")
+    sub.add_argument("--fast", action="store_true", help="without LPIPS, FID and KID")
+
+    sub = command(ablate)
+    sub.add_argument("--profile", choices=PROFILES,
+                     help="laptop, or colab where CUDA is there, if not given")
+    sub.add_argument("--out", type=Path, required=True,
+                     help="folder of the runs and results; an earlier one goes on")
+    sub.add_argument("--rows", nargs="+", default=list(ablation.ROWS), choices=ablation.ROWS,
+                     metavar="ROW", help=f"some of {', '.join(ablation.ROWS)} [all]")
+    sub.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED",
+                     help="one run a row each [0]")
+    sub.add_argument("--minutes", type=float, help="at most so long for each run; go on later")
+    sub.add_argument("--test-faces", type=_count, default=TEST_FACES,
+                     help="faces to measure on [%(default)s]")
+    sub.add_argument("--export", action="store_true",
+                     help="afterwards make weights and results those that come with the package")
+    _add_configuration(sub, without=("name", "seed"))
 
     sub = command(info)
     sub.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT",
                      help="tell about this checkpoint.pt instead")
     return top
 # fmt: on
+
+
+def _add_configuration(command: argparse.ArgumentParser, without: Sequence[str]) -> None:
+    """Make an option of each field of Config."""
+    group = command.add_argument_group(
+        "configuration",
+        "The fields of Config, which explains them; those not given are the profile's.",
+    )
+    for field in dataclasses.fields(Config):
+        kind: dict = {"type": field.type, "metavar": field.type.__name__.upper()}
+        if field.type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        elif field.name in CHOICES:
+            kind = {"type": field.type, "choices": CHOICES[field.name]}
+        if field.name not in without:
+            group.add_argument(f"--{field.name.replace('_', '-')}", default=UNSET, **kind)
 
 
 def _count(text: str) -> int:

@@ -1,11 +1,20 @@
 """The rows of Table 1 and Figure 4: trained on the same faces, as long, and by the same means."""
 
+import json
 import os
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import torch
+from torch import nn
+
+from mmagan_lite import checkpoints, evaluation
 from mmagan_lite.config import Config
-from mmagan_lite.data import Faces, progress
+from mmagan_lite.data import Faces, ProceduralFaces, progress, write_atomically
+from mmagan_lite.editing import load_model
 from mmagan_lite.training import Trainer
 
 ROWS = {
@@ -19,6 +28,28 @@ ROWS = {
 }
 """What each row changes in the configuration that they share: MMA-GAN, its three ablations, the
 two baselines, and MMA-GAN with the paper's losses alone."""
+
+LABELS = {
+    "mmagan": "MMA-GAN",
+    "no-attention": "without attention",
+    "no-residual": "without residual",
+    "neither": "without both",
+    "stargan": "StarGAN",
+    "cyclegan": "CycleGAN",
+    "paper-losses": "MMA-GAN, paper's losses",
+}
+"""What the rows are called in tables."""
+
+RESULTS = Path(__file__).parent / "results"
+"""The results that come with the package, of the weights that do."""
+
+TABLES = {
+    "table": ["row", "seed"],
+    "expressions": ["row", "seed", "expression"],
+    "regions": ["row", "seed", "expression", "region"],
+    "sweep": ["row", "seed", "rho"],
+}
+"""The tables of a results folder, each a CSV file, and the columns that are their index."""
 
 
 def train_rows(
@@ -70,3 +101,178 @@ def train_rows(
         if trainer.fit(minutes=minutes).step == wanted.steps:
             complete.append(run)
     return complete
+
+
+def measure_rows(
+    runs: str | os.PathLike,
+    folder: str | os.PathLike,
+    faces: int = 512,
+    rows: Sequence[str] = tuple(ROWS),
+    seeds: Sequence[int] = (0,),
+) -> None:
+    """Measure trained rows and write a results folder: `TABLES` and ``about.json``.
+
+    Parameters
+    ----------
+    runs : path
+        What `train_rows` was given.
+    folder : path
+        Where the results go; those of another time are replaced.
+    faces : int
+        Number of test faces.
+    rows, seeds
+        As for `train_rows`; runs that do not exist are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such run.
+    """
+    found = [(r, s) for r in rows for s in seeds if (Path(runs) / f"{r}-{s}").is_dir()]
+    if not found:
+        raise ValueError(f"There is no run of {', '.join(rows)} in {runs}; train them first.")
+    saved = [checkpoints.load(Path(runs) / f"{r}-{s}" / "checkpoint.pt") for r, s in found]
+    config = Config.from_dict(saved[0]["config"])
+    data = ProceduralFaces("test", faces, config.image_size)
+    models = {f"{r} {s}": load_model(Path(runs) / f"{r}-{s}") for r, s in found}
+    table, expressions = evaluation.evaluate_by(models, data, [None, "expression"])
+    regions = evaluation.by_region(models, data)
+    sweeps = []
+    for name, model in models.items():
+        sweep = evaluation.rho_sweep(model, data).reset_index()
+        exact = {"rho_read_truth": "rho_read", "change_truth": "change"}
+        if not sweeps:
+            truth = sweep[["rho", *exact, "n"]].rename(columns=exact)
+            sweeps.append(truth.assign(model=evaluation.TRUTH))
+        sweeps.append(sweep.drop(columns=[*exact]).assign(model=name))
+    sweep = pd.concat(sweeps).set_index("model")
+    tables = {"table": table, "expressions": expressions, "regions": regions, "sweep": sweep}
+    about = {
+        "config": {k: v for k, v in config.to_dict().items() if k != "seed"},
+        "runs": [
+            {
+                "row": r,
+                "seed": s,
+                "steps": c["progress"]["step"],
+                "seconds": c["progress"]["seconds"],
+            }
+            for (r, s), c in zip(found, saved, strict=True)
+        ],
+        "test": {"split": data.split, "faces": len(data), "size": data.size, "seed": 0},
+        "device": "CUDA" if torch.cuda.is_available() else "one CPU core",
+        "commit": _commit(),
+    }
+    for name, whole in tables.items():
+        whole = whole.reset_index()
+        runs_of = whole["model"].map({f"{r} {s}": (r, s) for r, s in found})
+        whole["row"] = runs_of.str[0].fillna(whole["model"])
+        whole["seed"] = runs_of.str[1].astype("Int64")
+        whole = whole.drop(columns="model").set_index(TABLES[name])
+        with write_atomically(Path(folder) / f"{name}.csv") as file:
+            file.write(whole.round(5).to_csv(lineterminator="\n").encode())
+    with write_atomically(Path(folder) / "about.json") as file:
+        file.write(json.dumps(about, indent=1).encode())
+
+
+def load_results(folder: str | os.PathLike = RESULTS) -> dict[str, Any]:
+    """Read a results folder.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Default: the results that come with the package.
+
+    Returns
+    -------
+    dict
+        The `TABLES` as DataFrames, and "about": how the rows were trained and measured.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no results.
+    """
+    folder = Path(folder)
+    if not (folder / "about.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no results; make them with: python -m mmagan_lite ablate --out ..."
+        )
+    tables = {n: pd.read_csv(folder / f"{n}.csv", index_col=i) for n, i in TABLES.items()}
+    return tables | {"about": json.loads((folder / "about.json").read_text(encoding="utf-8"))}
+
+
+def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> None:
+    """Make trained and measured rows those that come with the package.
+
+    Parameters
+    ----------
+    runs, results : path
+        What `train_rows` and `measure_rows` wrote.
+    seed : int
+        Whose weights.
+    """
+    measured = load_results(results)
+    for row in ROWS:
+        if (row, seed) not in measured["table"].index:
+            continue
+        run = Path(runs) / f"{row}-{seed}"
+        saved = checkpoints.load(run / "checkpoint.pt")
+        config, done = Config.from_dict(saved["config"]), saved["progress"]
+        warmup = config.warmup_batch_size * done["warmup_step"]
+        shared = f"--faces {config.faces} --steps {config.steps} --precision {config.precision}"
+        checkpoints.export(
+            load_model(run),
+            _weights_name(row, config.image_size),
+            config=config,
+            kind="generator",
+            row=row,
+            command=f"ablate --profile {config.name} {shared} --rows {row} --seeds {seed}",
+            seed=seed,
+            data=f"{config.faces:,} procedural faces, {config.image_size} px",
+            images_seen=warmup + config.batch_size * config.critic_steps * done["step"],
+            seconds=round(done["seconds"]),
+            device=measured["about"]["device"],
+            figures=measured["table"].loc[row, seed].round(4).dropna().to_dict(),
+        )
+    for name in (*(f"{name}.csv" for name in TABLES), "about.json"):
+        with write_atomically(RESULTS / name) as file:
+            file.write((Path(results) / name).read_bytes())
+
+
+def _weights_name(row: str, size: int) -> str:
+    """The generator that everybody edits with is trained longer than the rows."""
+    return f"{row}-row-{size}" if row == "mmagan" else f"{row}-{size}"
+
+
+def over_seeds(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean of each row over its seeds, and the spread: half of the distance from least to most."""
+    keys = [name for name in table.index.names if name != "seed"]
+    groups = table.reset_index("seed", drop=True).groupby(level=keys, sort=False)
+    return groups.mean(), (groups.max() - groups.min()) / 2
+
+
+def load_rows(size: int = 64) -> Mapping[str, nn.Module]:
+    """The trained rows that come with the package, in the order of `ROWS`.
+
+    Parameters
+    ----------
+    size : int
+        Side of the faces in pixels.
+
+    Returns
+    -------
+    mapping
+        Name in `ROWS` -> generator in eval mode.
+    """
+    names = {row: _weights_name(row, size) for row in ROWS}
+    known = checkpoints.pretrained_models()
+    return {r: checkpoints.load_pretrained(name) for r, name in names.items() if name in known}
+
+
+def _commit() -> str:
+    """The commit of the code that measures; "unknown" outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -353,14 +353,16 @@ class CycleGAN(nn.Module):
         Returns
         -------
         Tensor of shape (B, 3, H, W)
-            Images in [-1, 1]; the input itself where it already has the expression.
+            Images in [-1, 1]. A face that already has the expression goes through its
+            generator all the same, which the identity loss taught to leave it as it is.
         """
         target, _ = decode(z)  # (B,)
         source = torch.zeros_like(target) if source is None else source
         y = x.clone()
         for generators, label in ((self.back, source), (self.forth, target)):
+            needed = (source != target) | (generators is self.forth)
             for i, generator in enumerate(generators):
-                chosen = (label == 1 + i) & (source != target)  # (B,)
+                chosen = (label == 1 + i) & needed  # (B,)
                 if chosen.any():
                     y[chosen] = generator(y[chosen]).to(y.dtype)
         return y

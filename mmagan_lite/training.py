@@ -83,8 +83,8 @@ class Trainer:
     Raises
     ------
     ValueError
-        If nothing can be learned from the data, its images have another size than the
-        configuration's, or the folder already holds a run.
+        If nothing can be learned from the data (by CycleGAN: without neutral faces), its images
+        have another size than the configuration's, or the folder already holds a run.
 
     Examples
     --------
@@ -106,6 +106,11 @@ class Trainer:
             raise ValueError(
                 f"The faces are {data.size} pixels wide but the configuration's image_size is "
                 f"{config.image_size}; make them equal."
+            )
+        if config.model == "cyclegan" and 0 not in data.expression:
+            raise ValueError(
+                f"CycleGAN goes from neutral to each expression and back, but none of the "
+                f"{len(data)} faces is neutral; add neutral faces or choose another model."
             )
         self.config, self.data = config, data
         self.folder = None if folder is None else Path(folder)
@@ -336,12 +341,12 @@ class Trainer:
         for (draw, critic, x, there), (home, *_) in zip(ways, ways[::-1], strict=True):
             with self._autocast():
                 y = draw(x)  # (B/2, 3, H, W)
-                back, same = home(y).float(), draw(there).float()
-                score = critic(augment(y.float(), config.augment, random)).float()
+                back, same = home(y).to(x.dtype), draw(there).to(x.dtype)
+                score = critic(augment(y.to(x.dtype), config.augment, random)).to(x.dtype)
             terms["adv"] = terms["adv"] + losses.least_squares(score, 1)
             terms["rec"] = terms["rec"] + losses.reconstruction(x, back)
             terms["identity"] = terms["identity"] + losses.reconstruction(there, same)
-            drawn.append(y.detach().float())
+            drawn.append(y.detach().to(x.dtype))
         _minimise(losses.cyclegan_total(config, **terms), self.generator_optimiser)
         critics.requires_grad_(True)
 
@@ -351,7 +356,7 @@ class Trainer:
         for way, ((_, critic, _, there), y) in enumerate(zip(ways, drawn, strict=True)):
             y = critics.replay(way, pair, y, random)
             with self._autocast():
-                score = critic(augment(torch.cat([there, y]), config.augment, random)).float()
+                score = critic(augment(torch.cat([there, y]), config.augment, random)).to(y.dtype)
             real, fake = score.chunk(2)
             loss = loss + (losses.least_squares(real, 1) + losses.least_squares(fake, 0)) / 2
             gap = gap + losses.adversarial(real.detach(), fake.detach()) / 2

@@ -34,11 +34,11 @@ def refused(capsys, *arguments):
 def test_without_a_command_all_commands_are_shown(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    for command in ("faces", "train", "edit", "evaluate", "info"):
+    for command in ("faces", "train", "edit", "evaluate", "ablate", "info"):
         assert f"\n    {command} " in shown
 
 
-@pytest.mark.parametrize("command", ["faces", "train", "edit", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["faces", "train", "edit", "evaluate", "ablate", "info"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -113,7 +113,7 @@ def test_an_exported_run_can_be_loaded_by_name_with_its_figures_and_curves(
     run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(evaluation, "load_judge", lambda size: evaluation.Judge(size).eval())
+    monkeypatch.setattr(evaluation, "load_judge", lambda size, kind: evaluation.Judge(size).eval())
     monkeypatch.setattr(
         "mmagan_lite.__main__.TEST_FACES", 4
     )  # instead of 512, which is most of the work
@@ -177,15 +177,19 @@ def test_what_cannot_be_edited_gets_a_sentence_and_no_file(run, tmp_path, capsys
 
 
 def test_models_are_measured_in_a_table(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluation, "load_judge", lambda size: evaluation.Judge(size).eval())
+    monkeypatch.setattr(evaluation, "load_judge", lambda size, kind: evaluation.Judge(size).eval())
     table = tmp_path / "table.csv"
-    assert main(["evaluate", str(run), "--faces", "4", "--csv", str(table)]) == 0
+    arguments = ["evaluate", str(run), "--faces", "4", "--csv", str(table)]
+    assert main([*arguments, "--markdown", str(tmp_path / "table.md")]) == 0
     printed = capsys.readouterr().out
     rows = pd.read_csv(table, index_col="model")
     assert list(rows.index) == ["copy the input", "ground truth", str(run)]
     assert (rows["n"] == 4).all()
+    markdown = (tmp_path / "table.md").read_text()
     for word in (*rows.index, *rows.columns):
         assert word in printed
+        assert word in markdown
+    assert markdown.splitlines()[1].startswith("|:--")
 
 
 def test_info_names_versions_profile_and_weights(capsys):

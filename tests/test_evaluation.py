@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmagan_lite import evaluation
-from mmagan_lite.data import Faces, PreparedFaces, ProceduralFaces
+from mmagan_lite.data import Faces, ProceduralFaces
 from mmagan_lite.evaluation import (
     COPY,
     TRUTH,
@@ -47,7 +47,7 @@ def half_way(data):
 
 
 def test_copying_scores_nothing_and_the_exact_answer_everything(drawn, judge):
-    table = evaluate(lambda x, z: x, drawn, judge)
+    table = evaluate(lambda x, z: x, drawn, judge, perceptual=False)
     assert list(table.index) == [COPY, TRUTH, "model"]
     assert (table["n"] == 12).all()
     assert table.loc[COPY].equals(table.loc["model"])
@@ -60,7 +60,7 @@ def test_copying_scores_nothing_and_the_exact_answer_everything(drawn, judge):
 
 
 def test_half_of_the_change_removes_three_quarters_of_the_error_and_gains_6_dB(drawn, judge):
-    table = evaluate({"half": half_way(drawn)}, drawn, judge, batch_size=5)
+    table = evaluate({"half": half_way(drawn)}, drawn, judge, perceptual=False, batch_size=5)
     assert table.loc["half", "error_removed"] == pytest.approx(0.75, abs=0.01)
     gain = table.loc["half", "psnr_truth"] - table.loc[COPY, "psnr_truth"]
     assert gain == pytest.approx(20 * math.log10(2), abs=0.1)
@@ -71,7 +71,7 @@ def test_change_outside_the_mask_is_counted_in_8_bit_levels(drawn, judge):
     def darken_by_3_levels(x, z):
         return x - 3 / 127.5
 
-    table = evaluate({"darker": darken_by_3_levels}, drawn, judge)
+    table = evaluate({"darker": darken_by_3_levels}, drawn, judge, perceptual=False)
     assert table.loc["darker", "change_outside"] == pytest.approx(3, abs=0.1)  # black stays black
 
 
@@ -83,7 +83,10 @@ def test_psnr_is_that_of_its_definition_in_float64(drawn, judge):
 
 
 def test_results_do_not_depend_on_the_batch_size(drawn, judge):
-    tables = [evaluate(lambda x, z: -x, drawn, judge, batch_size=size) for size in (5, 12)]
+    tables = [
+        evaluate(lambda x, z: -x, drawn, judge, perceptual=False, batch_size=size)
+        for size in (5, 12)
+    ]
     pd.testing.assert_frame_equal(*tables, rtol=1e-5)
 
 
@@ -113,7 +116,7 @@ def test_averages_of_a_table_worked_by_hand():
 
 
 def test_every_expression_has_a_row_of_its_own_when_asked(drawn, judge):
-    table = evaluate(lambda x, z: x, drawn, judge, by="expression")
+    table = evaluate(lambda x, z: x, drawn, judge, perceptual=False, by="expression")
     wanted = {EXPRESSIONS[c] for c in decode(targets(drawn))[0].tolist()}
     assert set(table.loc[TRUTH].index) == wanted
     assert table.loc[TRUTH, "n"].sum() == 12
@@ -156,10 +159,14 @@ def test_a_sweep_starts_at_the_face_itself_and_its_true_change_grows(drawn, judg
     assert (table["n"] == (drawn.expression == 0).sum().item()).all()
 
 
-def test_photographs_are_refused_because_their_exact_answer_is_unknown(judge):
-    photographs = PreparedFaces.__new__(PreparedFaces)
-    with pytest.raises(TypeError, match="exact answer is known for ProceduralFaces only"):
-        evaluate(lambda x, z: x, photographs, judge)
+def test_photographs_get_the_columns_that_need_no_exact_answer(judge):
+    table = evaluate(lambda x, z: -x, Cells(16, 0), Judge(16), perceptual=False)
+    assert list(table.index) == [COPY, "model"]
+    assert list(table) == [
+        *("accuracy", "accuracy_strong", "accuracy_neutral", "rho_error"),
+        *("psnr_input", "ssim_input", "n"),
+    ]
+    assert table.loc[COPY, "ssim_input"] == 1
 
 
 # ------------------------------------------------------------------------------------ the judge
