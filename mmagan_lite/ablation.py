@@ -36,7 +36,7 @@ LABELS = {
     "neither": "without both",
     "stargan": "StarGAN",
     "cyclegan": "CycleGAN",
-    "paper-losses": "MMA-GAN, paper's losses",
+    "paper-losses": "paper's losses",
 }
 """What the rows are called in tables."""
 
