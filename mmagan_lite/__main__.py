@@ -111,12 +111,15 @@ def edit(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Measure models on drawn people that nobody was trained on."""
+    """Measure models on people that nobody was trained on."""
     models = {str(name): editing.load_model(name) for name in args.models}
     sizes = {editing.image_size(model) for model in models.values()}
     if len(sizes) > 1:
         raise ValueError(f"The models work at {sorted(sizes)} pixels; evaluate them apart.")
-    test = data.ProceduralFaces("test", args.faces, sizes.pop())
+    if args.data == "procedural":
+        test = data.ProceduralFaces("test", args.faces, sizes.pop())
+    else:
+        test = data.PreparedFaces(args.data, "test", sizes.pop())
     by = "expression" if args.by_expression else None
     table = evaluation.evaluate(models, test, by=by, perceptual=not args.fast)
     print(table.round(3).T.to_string())
@@ -225,7 +228,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("models", nargs="*", default=[editing.DEFAULT_MODEL], metavar="MODEL",
                      help="names from `info`, or runs' folders or checkpoints "
                      f"[{editing.DEFAULT_MODEL}]")
-    sub.add_argument("--faces", type=_count, default=512, help="how many [%(default)s]")
+    sub.add_argument("--data", default="procedural",
+                     help="'procedural', or what `python -m data_prep` wrote: its test pictures, "
+                     "without the columns that need an exact answer [%(default)s]")
+    sub.add_argument("--faces", type=_count, default=TEST_FACES,
+                     help="how many, of procedural ones [%(default)s]")
     sub.add_argument("--by-expression", action="store_true", help="split each row")
     sub.add_argument("--csv", type=Path, help="also write the table here")
     sub.add_argument("--markdown", type=Path, help="also write it here, as a table in Markdown")

@@ -309,7 +309,9 @@ def evaluate(
         it does. A mapping gives one row each.
     data : Faces
         Faces of people that neither the models nor the judges were trained on. Photographs
-        (`PreparedFaces`) have no exact answer: the columns that need one are left out.
+        (`PreparedFaces`) have no exact answer: the columns that need one are left out. How
+        well the person is kept is not measured beyond LPIPS to the input: no well-kept
+        package comes with the weights of a face embedding.
     judge : Judge or several, optional
         Default: those that come with the package for this size.
     by : {"expression"}, optional
@@ -340,7 +342,8 @@ def evaluate(
           best block; only for models that have such gates
         - fid_input: between outputs and inputs, the paper's column
         - fid_target, kid_target: to *other* people who really have the target expression, at
-          the same strengths; one distance an expression, then their mean
+          the same strengths; one distance an expression, then their mean. (Among photographs:
+          to those that have it.)
         - n: images. FID of few images is too large; compare it at equal n only, and below
           2,048 images believe KID, which has no such bias. Both use the first 2,048 images at
           most, so that memory does not grow with their number.
@@ -378,7 +381,7 @@ def evaluate_by(
     for keys in ([key] if key else [] for key in by):
         table = summarise(faces, keys)
         if features:
-            table = table.join(_distances(features, wanted, keys))
+            table = table.join(_distances(features, wanted, data, keys))
         results.append(table[[*table.columns.drop("n"), "n"]])
     return results
 
@@ -601,11 +604,16 @@ def _collect(features: dict[str, list[Tensor]], edits: _Edits, data: Faces) -> N
         features.setdefault(name, []).append(network(pixels).cpu())
 
 
-def _distances(features: dict[str, Tensor], wanted: np.ndarray, by: list[str]) -> pd.DataFrame:
+def _distances(
+    features: dict[str, Tensor], wanted: np.ndarray, data: Faces, by: list[str]
+) -> pd.DataFrame:
     """FID and KID of each row (and expression) from Inception's features."""
-    reference = features.get(REFERENCE)
-    wanted = torch.from_numpy(np.array([EXPRESSIONS.index(name) for name in wanted]))
-    wanted = wanted[: len(features[COPY])]
+    count = len(features[COPY])
+    wanted = torch.tensor([EXPRESSIONS.index(name) for name in wanted[:count]])
+    # Real faces with the target expression: drawn for the purpose, or the photographs that have it.
+    reference, own = features.get(REFERENCE), wanted
+    if reference is None:
+        reference, own = features[COPY], data.expression[:count]
     rows = {}
     for name, fakes in features.items():
         if name == REFERENCE:
@@ -613,8 +621,8 @@ def _distances(features: dict[str, Tensor], wanted: np.ndarray, by: list[str]) -
         to_target = {}
         for c in wanted.unique().tolist():
             chosen = wanted == c
-            if reference is not None and chosen.sum() > 1:
-                pair = reference[chosen], fakes[chosen]
+            if min(chosen.sum(), (own == c).sum()) > 1:
+                pair = reference[own == c], fakes[chosen]
                 to_target[EXPRESSIONS[c]] = {"fid_target": fid(*pair), "kid_target": kid(*pair)}
             if by:
                 of_input = fid(features[COPY][chosen], fakes[chosen])
@@ -657,12 +665,14 @@ def fid(real: Tensor, fake: Tensor) -> float:
 
 
 def kid(real: Tensor, fake: Tensor) -> float:
-    """Kernel distance of two sets of features (n, F), as many of each, by torchmetrics."""
+    """Kernel distance of two sets of features (n, F), by torchmetrics."""
     from torchmetrics.image.kid import KernelInceptionDistance
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about memory, which is bounded here
-        metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=1, subset_size=len(real))
+        metric = KernelInceptionDistance(
+            _Given(real.shape[1]), subsets=1, subset_size=min(len(real), len(fake))
+        )
     metric.update(real, real=True)
     metric.update(fake, real=False)
     return metric.compute()[0].item()
