@@ -123,6 +123,12 @@ JUDGES = {"judge": Judge, "second-judge": SecondJudge}
 """The judges that ship are named after these, with the size behind."""
 
 
+def _kind(name: str) -> type[Judge | SecondJudge]:
+    if name not in JUDGES:
+        raise ValueError(f"Unknown judge {name!r}; expected one of {', '.join(JUDGES)}.")
+    return JUDGES[name]
+
+
 def _conv(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
     conv = nn.Conv2d(channels, out_channels, 3, stride, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
@@ -160,7 +166,7 @@ def train_judge(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        judge = JUDGES[kind](data.size).to(device).train()
+        judge = _kind(kind)(data.size).to(device).train()
         random = torch.Generator(device).manual_seed(seed)
         optimiser = torch.optim.AdamW(judge.parameters(), lr, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
@@ -195,9 +201,9 @@ def load_judge(size: int = 64, kind: str = "judge") -> Judge | SecondJudge:
     ValueError
         If there is none, or its file is damaged.
     """
-    name = f"{kind}-{size}"
+    build, name = _kind(kind), f"{kind}-{size}"
     if name in pretrained_models():
-        judge = JUDGES[kind](size)
+        judge = build(size)
         judge.load_state_dict(load_weights(name)[0])
         return judge.eval().requires_grad_(False)
     raise ValueError(
@@ -372,8 +378,8 @@ def evaluate_by(
     tables, features = [], {}
     for edits in _edits(model, data, seed, batch_size):
         tables += [_measured(edits, name, judges, perceptual) for name in edits.outputs]
-        if perceptual and edits.indices[0] < MOST_FEATURES:
-            _collect(features, edits, data)
+        if perceptual and (left := MOST_FEATURES - int(edits.indices[0])) > 0:
+            _collect(features, edits, data, left)
     faces = pd.concat(tables, ignore_index=True)
     wanted = faces.loc[faces["model"] == COPY, "expression"].to_numpy()
     features = {key: torch.cat(parts) for key, parts in features.items()}
@@ -519,7 +525,10 @@ ELSEWHERE = "everything else"
 
 
 def regions(data: ProceduralFaces, indices: Tensor) -> dict[str, Tensor]:
-    """Three parts that together make up each picture: `MUSCLES`, and what no muscle of these moves.
+    """Three parts that together make up each picture: `MUSCLES` and the rest.
+
+    A part is what changes where all its muscles pull at once. One that pulls alone may also
+    change pixels at the part's edge, which belong to the rest: a lowered brow one in eight.
 
     Parameters
     ----------
@@ -589,23 +598,25 @@ def by_region(
 MOST_FEATURES = 2_048
 """Images that FID and KID are computed of, at most; each costs 8 kB a row of the table."""
 
-REFERENCE = "reference"  # key of the real faces among the features
+REFERENCE = None  # key of the real faces among the features, which no model's name is
 
 
-def _collect(features: dict[str, list[Tensor]], edits: _Edits, data: Faces) -> None:
-    """Append Inception's features (B, 2048) of a batch: of every row and of real faces."""
+def _collect(
+    features: dict[str | None, list[Tensor]], edits: _Edits, data: Faces, most: int
+) -> None:
+    """Append Inception's features (B, 2048) of a batch (`most` images) and of real faces."""
     images = dict(edits.outputs)
     if isinstance(data, ProceduralFaces):  # other people with the same targets
         others = (edits.indices + len(data) // 2) % len(data)
         images[REFERENCE] = exact(data, others, edits.z)
     network = inception_network().to(edits.x.device)
     for name, image in images.items():
-        pixels = _levels(image + 1).round().byte()
+        pixels = _levels(image[:most] + 1).round().byte()
         features.setdefault(name, []).append(network(pixels).cpu())
 
 
 def _distances(
-    features: dict[str, Tensor], wanted: np.ndarray, data: Faces, by: list[str]
+    features: dict[str | None, Tensor], wanted: np.ndarray, data: Faces, by: list[str]
 ) -> pd.DataFrame:
     """FID and KID of each row (and expression) from Inception's features."""
     count = len(features[COPY])
@@ -648,9 +659,11 @@ class _Given(nn.Module):
 
 
 def fid(real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance of two sets of features (n, F), at least two each, by torchmetrics."""
+    """Fréchet distance of two sets of features (n, F) by torchmetrics; NaN for less than two."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
+    if min(len(real), len(fake)) < 2:
+        return math.nan
     both = torch.cat([real, fake]).double()
     both = both - both.mean(0)
     if len(both) < both.shape[1]:
@@ -675,7 +688,9 @@ def kid(real: Tensor, fake: Tensor) -> float:
         )
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    return metric.compute()[0].item()
+    with torch.random.fork_rng():  # it shuffles, even if all are used
+        torch.manual_seed(0)
+        return metric.compute()[0].item()
 
 
 # ----------------------------------------------------------------------------------- the sweep
