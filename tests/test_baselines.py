@@ -4,6 +4,7 @@ The oracles below take a network's parameters in order and know nothing of its m
 """
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -13,12 +14,18 @@ from torch.nn import functional as F
 import mmagan_lite as mg
 from mmagan_lite import losses
 from mmagan_lite.baselines import (
+    CycleGAN,
+    CycleGANCritics,
     CycleGANDiscriminator,
     CycleGANGenerator,
+    StarGAN,
     StarGANDiscriminator,
     StarGANGenerator,
+    networks,
 )
 from mmagan_lite.config import Config
+from mmagan_lite.discriminator import Discriminator
+from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
 
 ALL = [StarGANGenerator, StarGANDiscriminator, CycleGANGenerator, CycleGANDiscriminator]
@@ -219,7 +226,7 @@ def stargan_critic(parameters, x, depth):
     for _ in range(depth):
         h = x = leaky(correlate(zeros_around(x, 1), next(p), 2, next(p)), 0.01)
     src = correlate(zeros_around(h, 1), next(p))
-    return src, torch.einsum("bcij,ocij->bo", h, next(p)), list(p)
+    return src, torch.einsum("bcij,ocij->bo", h, next(p)), h, list(p)
 
 
 def cyclegan_generator(parameters, x, blocks):
@@ -256,10 +263,35 @@ def test_stargans_generator_equals_its_oracle():
 @torch.no_grad()
 def test_stargans_critic_equals_its_oracle(size, depth):
     critic, x = shaken(StarGANDiscriminator(tiny(size, critic_width=1))), images(size)
-    src, cls, unused = stargan_critic(critic.parameters(), x, depth)
+    src, cls, _, unused = stargan_critic(critic.parameters(), x, depth)
     assert unused == []
     torch.testing.assert_close(critic(x)[0], src, rtol=0, atol=1e-10)
     torch.testing.assert_close(critic(x)[1], cls, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_stargans_scores_may_depend_on_the_label_by_an_inner_product_in_each_cell():
+    critic, x = shaken(StarGANDiscriminator(tiny(conditional_patches=True))), images(batch=4)
+    label = torch.tensor([0, 7, 3, 3])
+    plain, cls, h, (embedding,) = stargan_critic(critic.parameters(), x, depth=4)
+    src, logits = critic(x, label)
+    for image, row, column in product(range(4), range(2), range(2)):
+        inner = sum(embedding[label[image]] * h[image, :, row, column])
+        expected = plain[image, 0, row, column] + inner
+        assert src[image, 0, row, column].item() == pytest.approx(expected.item(), rel=1e-10)
+    torch.testing.assert_close(critic(x)[0], plain, rtol=0, atol=1e-10)
+    torch.testing.assert_close(logits, cls, rtol=0, atol=1e-10)  # classes do not know the label
+
+
+@torch.no_grad()
+def test_stargans_critic_starts_unconditional_and_stays_so_where_it_is_not_asked_for():
+    x, label = images(), torch.tensor([1, 6])
+    critic = StarGANDiscriminator(tiny(conditional_patches=True)).double()
+    assert torch.equal(critic(x, label)[0], critic(x)[0])
+    critic.embedding.weight[6, 0] = 1.0
+    assert (critic(x, label)[0] != critic(x)[0]).flatten(1).any(1).tolist() == [False, True]
+    plain = shaken(StarGANDiscriminator(tiny()))
+    assert torch.equal(plain(x, label)[0], plain(x)[0])
 
 
 @torch.no_grad()
@@ -376,6 +408,163 @@ def test_he_initialisation_is_a_switch(make, preset):
     assert weight.std().item() == pytest.approx(expected, rel=0.05)
     biases = [layer.bias for layer in convolutions if layer.bias is not None]
     assert any(bias.any() for bias in biases) == (pytorchs and bool(biases))
+
+
+# As editors
+
+
+@torch.no_grad()
+def test_stargan_as_an_editor_ignores_the_intensity_and_has_a_code_for_neutral():
+    model, x = shaken(StarGAN(tiny())), images(batch=8)
+    expected = model.generator(x, torch.eye(8, dtype=torch.float64))
+    for rho in (0.2, 0.7, 1.0):
+        assert torch.equal(model(x, encode(torch.arange(8), rho)), expected)
+    neutral = torch.eye(8, dtype=torch.float64)[:1].expand(8, 8)
+    assert torch.equal(model(x, encode(torch.arange(8), 0.0)), model.generator(x, neutral))
+
+
+class Line(nn.Module):
+    """A generator that is easy to follow."""
+
+    def __init__(self, slope, start):
+        super().__init__()
+        self.slope, self.start = slope, start
+
+    def forward(self, x):
+        return self.slope * x + self.start
+
+
+def cyclegan_of_lines():
+    """Forth it doubles and adds the label, back it takes three times and adds ten labels."""
+    model = CycleGAN(tiny())
+    for i in range(7):
+        model.forth[i], model.back[i] = Line(2, 1 + i), Line(3, 10 * (1 + i))
+    return model
+
+
+def test_cyclegan_goes_from_one_expression_to_another_through_neutral():
+    model = cyclegan_of_lines()
+    source, target = torch.cartesian_prod(torch.arange(8), torch.arange(8)).flip(0).T  # all pairs
+    x = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 3, 2, 2)
+    before = x.clone()
+    expected = []
+    for value, leave, reach in zip(range(64), source.tolist(), target.tolist(), strict=True):
+        if leave != 0 and leave != reach:
+            value = 3 * value + 10 * leave
+        if reach != 0:
+            value = 2 * value + reach
+        expected.append(value)
+    for rho in (1.0, 0.3):
+        y = model(x, encode(target, rho), source)
+        assert y.shape == x.shape
+        assert y[:, 1, 0, 1].tolist() == expected
+        assert torch.equal(y, y[:, :1, :1, :1].expand_as(y))
+    assert torch.equal(x, before)
+
+
+def test_cyclegan_takes_faces_for_neutral_unless_it_is_told():
+    model, z = cyclegan_of_lines(), encode(["neutral", "happiness", "contempt"])
+    x = torch.ones(3, 3, 2, 2)
+    assert torch.equal(model(x, z), model(x, z, torch.zeros(3).long()))
+    assert model(x, z)[:, 0, 0, 0].tolist() == [1, 2 + 1, 2 + 7]
+
+
+@pytest.mark.parametrize("made", [0, 1])
+def test_gradients_reach_the_generators_on_the_way_and_no_others(made):
+    model, x = shaken(CycleGAN(tiny())), images().requires_grad_()
+    y = model(x, encode(["fear", "anger"]), torch.tensor([2, 0]))
+    y[made].square().sum().backward()
+    touched = [name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+    ways = {tuple(name.split(".")[:2]) for name in touched}
+    assert ways == ({("back", "1"), ("forth", "3")}, {("forth", "5")})[made]
+    assert x.grad.flatten(1).any(1).tolist() == [made == 0, made == 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [
+        ("mmagan", (Generator, Discriminator)),
+        ("stargan", (StarGAN, StarGANDiscriminator)),
+        ("cyclegan", (CycleGAN, CycleGANCritics)),
+    ],
+)
+def test_a_configuration_names_its_networks(model, kinds):
+    made = networks(tiny(model=model, width=3, critic_width=5))
+    assert tuple(map(type, made)) == kinds
+    widths = []
+    for network in made:
+        first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+        widths.append(first.out_channels)
+    assert widths == [3, 5]
+
+
+# What CycleGAN's critics are shown
+
+
+def numbered(count):
+    """Flat pictures whose colours, each between two 8-bit levels, tell their number."""
+    number = torch.arange(count)
+    levels = torch.stack([number % 200, number // 200, torch.full_like(number, 77)], 1) + 0.25
+    return (levels / 127.5 - 1).view(count, 3, 1, 1).repeat(1, 1, 32, 32)
+
+
+def read(pictures):
+    """Their numbers, and whether they were rounded to 8 bits."""
+    levels = (pictures + 1) * 127.5
+    below = (levels - 0.1).round()
+    red, green, _ = below[:, :, 5, 5].long().T
+    off = (levels - below).flatten(1)
+    rounded = off.abs().amax(1) < 0.01
+    assert ((off - 0.25).abs().amax(1) < 0.01)[~rounded].all()
+    return red + 200 * green, rounded
+
+
+def replayed(critics, pictures, seed=0, way=0, pair=2):
+    random = torch.Generator().manual_seed(seed)
+    return torch.cat([critics.replay(way, pair, some, random) for some in pictures.split(8)])
+
+
+def test_until_its_pool_is_full_a_critic_sees_new_images_then_half_of_them_are_older():
+    pictures = numbered(2000)
+    seen = replayed(CycleGANCritics(tiny()), pictures)
+    assert torch.equal(pictures, numbered(2000))  # left alone
+    assert torch.equal(seen[:50], pictures[:50])
+    given, (number, old) = torch.arange(2000), read(seen)
+    assert torch.equal(seen[~old], pictures[~old])
+    assert (number[old] < given[old]).all()
+    assert len(number[old].unique()) == old.sum()  # once more only: a new one takes its place
+    # Within four standard deviations, of a share of one half and of lives that end by chance:
+    assert old[50:].float().mean().item() == pytest.approx(1 / 2, abs=4 * 0.5 / math.sqrt(1950))
+    ages = (given - number)[old].double()  # 50 places, one emptied every second time
+    assert ages.mean().item() == pytest.approx(100, abs=4 * 100 / math.sqrt(len(ages)))
+
+
+def test_what_a_critic_sees_hangs_on_the_random_generator_alone():
+    one, same, other = (
+        replayed(CycleGANCritics(tiny()), numbered(120), seed) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_every_network_has_a_pool_of_its_own():
+    critics, some, others = CycleGANCritics(tiny()), *numbered(240).chunk(2)
+    replayed(critics, some, way=0, pair=2)
+    full = torch.zeros(2, 7, dtype=torch.long)
+    full[0, 2] = 50
+    assert torch.equal(critics.pooled, full)
+    for way, pair in ((0, 3), (1, 2)):
+        assert torch.equal(replayed(critics, others, 0, way, pair)[:50], others[:50])
+    number, old = read(replayed(critics, some, way=0, pair=2))
+    assert old.any()
+    assert number.max() < 120  # none of the others
+
+
+def test_pools_are_part_of_the_state():
+    critics, copy = CycleGANCritics(tiny()), CycleGANCritics(tiny())
+    replayed(critics, numbered(120))
+    copy.load_state_dict(critics.state_dict())
+    assert torch.equal(replayed(critics, numbered(40), 1), replayed(copy, numbered(40), 1))
 
 
 # The gradient penalty on their critics

@@ -251,3 +251,23 @@ def test_the_critics_total_has_the_papers_signs_and_the_configs_weights():
     assert losses.discriminator_total(config, **terms) == 320 - 1
     terms |= {"gp": 1_000, "r1": 10_000, "fake": 100_000}
     assert losses.discriminator_total(config, **terms) == 654_320 - 1
+
+
+# CycleGAN's
+
+
+def test_least_squares_by_hand():
+    scores = integers(1, 3, -1, 0).view(2, 1, 1, 2)
+    assert losses.least_squares(scores, 1) == (0 + 4 + 4 + 1) / 4
+    assert losses.least_squares(scores, 0) == (1 + 9 + 1 + 0) / 4
+
+
+def test_least_squares_pull_every_score_to_the_value_wanted():
+    scores = integers(1, 3, -1, 0).requires_grad_()
+    losses.least_squares(scores, 1).backward()
+    assert scores.grad.tolist() == [0, 1, -1, -0.5]  # 2 * (score - 1) / 4
+
+
+def test_cyclegans_total_weighs_the_identity_half_as_much_as_the_cycle():
+    config = Config(lambda_rec=4, lambda_cls=100, lambda_info=100)
+    assert losses.cyclegan_total(config, adv=1, rec=10, identity=1_000) == 1 + 40 + 2_000
