@@ -89,12 +89,17 @@ def train_rows(
     unknown = [row for row in rows if row not in ROWS]
     if unknown:
         raise ValueError(f"Unknown row {unknown[0]!r}; expected some of {', '.join(ROWS)}.")
+    runs = {
+        Path(folder) / f"{row}-{seed}": config.replace(seed=seed).replace(**ROWS[row])
+        for seed in seeds
+        for row in rows
+    }
+    begun = {run for run in runs if (run / "checkpoint.pt").exists()}
+    for run in begun:  # what does not fit is refused now, not after hours of training
+        checkpoints.load(run / "checkpoint.pt", runs[run])
     complete = []
-    runs = [(seed, row) for seed in seeds for row in rows]
-    for seed, row in progress(runs, desc="rows", unit="run"):
-        wanted = config.replace(seed=seed).replace(**ROWS[row])
-        run = Path(folder) / f"{row}-{seed}"
-        if (run / "checkpoint.pt").exists():
+    for run, wanted in progress(list(runs.items()), desc="rows", unit="run"):
+        if run in begun:
             trainer = Trainer.resume(run, data, wanted)
         else:
             trainer = Trainer(wanted, data, run)
@@ -159,7 +164,7 @@ def measure_rows(
             for (r, s), c in zip(found, saved, strict=True)
         ],
         "test": {"split": data.split, "faces": len(data), "size": data.size, "seed": 0},
-        "device": "CUDA" if torch.cuda.is_available() else "one CPU core",
+        "device": "CUDA" if torch.cuda.is_available() else _cores(torch.get_num_threads()),
         "commit": _commit(),
     }
     for name, whole in tables.items():
@@ -219,14 +224,13 @@ def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> No
         saved = checkpoints.load(run / "checkpoint.pt")
         config, done = Config.from_dict(saved["config"]), saved["progress"]
         warmup = config.warmup_batch_size * done["warmup_step"]
-        shared = f"--faces {config.faces} --steps {config.steps} --precision {config.precision}"
         checkpoints.export(
             load_model(run),
             _weights_name(row, config.image_size),
             config=config,
             kind="generator",
             row=row,
-            command=f"ablate --profile {config.name} {shared} --rows {row} --seeds {seed}",
+            command=_command(config, row),
             seed=seed,
             data=f"{config.faces:,} procedural faces, {config.image_size} px",
             images_seen=warmup + config.batch_size * config.critic_steps * done["step"],
@@ -237,6 +241,19 @@ def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> No
     for name in (*(f"{name}.csv" for name in TABLES), "about.json"):
         with write_atomically(RESULTS / name) as file:
             file.write((Path(results) / name).read_bytes())
+
+
+def _command(config: Config, row: str) -> str:
+    """What trains and measures a row again."""
+    usual = Config.profile(config.name).replace(**ROWS[row]).to_dict()
+    options = []
+    for key, value in config.to_dict().items():
+        if value != usual[key] and key != "seed":
+            flag = key.replace("_", "-")
+            on_or_off = {True: f"--{flag}", False: f"--no-{flag}"}
+            options.append(on_or_off[value] if type(value) is bool else f"--{flag} {value}")
+    changes = " ".join([f"--profile {config.name}", *options])
+    return f"ablate {changes} --rows {row} --seeds {config.seed}"
 
 
 def _weights_name(row: str, size: int) -> str:
@@ -267,6 +284,10 @@ def load_rows(size: int = 64) -> Mapping[str, nn.Module]:
     names = {row: _weights_name(row, size) for row in ROWS}
     known = checkpoints.pretrained_models()
     return {r: checkpoints.load_pretrained(name) for r, name in names.items() if name in known}
+
+
+def _cores(count: int) -> str:
+    return "one CPU core" if count == 1 else f"{count} CPU cores"
 
 
 def _commit() -> str:
