@@ -136,6 +136,10 @@ def ablate(args: argparse.Namespace) -> None:
     fields = [field.name for field in dataclasses.fields(Config)]
     changes = {key: value for key, value in vars(args).items() if key in fields}
     config = Config.profile(args.profile, **changes)
+    # If something is missing that measuring needs, it should not be missed after hours of training.
+    evaluation.load_judge(config.image_size, "judge")
+    evaluation.lpips_network()
+    evaluation.inception_network()
     training = _training_faces("procedural", "train", config)
     complete = ablation.train_rows(config, training, args.out, args.rows, args.seeds, args.minutes)
     wanted = len(args.rows) * len(args.seeds)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import checkpoints, evaluation
+from mmagan_lite import ablation, checkpoints, evaluation
 from mmagan_lite.__main__ import main, parser
 from mmagan_lite.config import Config
 
@@ -190,6 +190,88 @@ def test_models_are_measured_in_a_table(run, tmp_path, capsys, monkeypatch):
         assert word in printed
         assert word in markdown
     assert markdown.splitlines()[1].startswith("|:--")
+
+
+def test_prepared_pictures_are_measured_without_exact_answers(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluation, "load_judge", lambda size, kind: evaluation.Judge(size).eval())
+    (tmp_path / "test").mkdir()
+    table = pd.DataFrame({"file_name": [f"{i}.png" for i in range(6)]})
+    table["expression"], table["intensity"], table["subject"] = "anger", "", ""
+    table.to_csv(tmp_path / "test" / "metadata.csv", index=False)
+    for i, name in enumerate(table["file_name"]):
+        Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(tmp_path / "test" / name)
+    out = ["--csv", str(tmp_path / "table.csv")]
+    assert main(["evaluate", str(run), "--data", str(tmp_path), "--fast", *out]) == 0
+    rows = pd.read_csv(tmp_path / "table.csv", index_col="model")
+    assert list(rows.index) == ["copy the input", str(run)]
+    assert (rows["n"] == 6).all()
+    assert "error_removed" not in rows
+    none = refused(capsys, "evaluate", run, "--data", tmp_path / "none", "--fast")
+    assert "python -m data_prep" in none
+
+
+# -------------------------------------------------------------------------------------- ablate
+
+
+ROWS = ["ablate", *SMALL, "--rows", "mmagan", "stargan", "--test-faces", "8"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """What measuring needs, and none of it costs anything."""
+
+    class Features(torch.nn.Module):
+        def forward(self, pixels):
+            return pixels[:, :, ::8, ::8].flatten(1) / 255
+
+    class Distance(torch.nn.Module):
+        def forward(self, x, y):
+            return (x - y).abs().mean((1, 2, 3))
+
+    def load_judge(size, kind="judge"):
+        return evaluation.Judge(size).eval()
+
+    monkeypatch.setattr(evaluation, "load_judge", load_judge)
+    monkeypatch.setattr(evaluation, "inception_network", Features)
+    monkeypatch.setattr(evaluation, "lpips_network", Distance)
+
+
+def test_rows_are_trained_in_parts_then_measured_and_shipped(tmp_path, quick, capsys, monkeypatch):
+    out = ["--out", str(tmp_path / "rows")]
+    assert main([*ROWS, *out, "--minutes", "0"]) == 0
+    told = capsys.readouterr().out
+    assert f"0 of 2 runs are complete; they lie in {tmp_path / 'rows'}." in told
+    assert told.endswith("The same command goes on where this one stopped.\n")
+    assert not (tmp_path / "rows" / "results").exists()
+    assert main([*ROWS, *out]) == 0
+    told = capsys.readouterr().out
+    assert "2 of 2 runs are complete" in told
+    results = ablation.load_results(tmp_path / "rows" / "results")
+    assert list(results["table"].index.get_level_values("row"))[2:] == ["mmagan", "stargan"]
+    assert (results["table"]["n"] == 8).all()
+    for word in (*results["table"], "copy the input", "ground truth", "mmagan", "stargan"):
+        assert word in told
+    assert {run["steps"] for run in results["about"]["runs"]} == {2}
+    # and with --export, once more, they become the package's:
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path / "shipped")
+    assert main([*ROWS, *out, "--export"]) == 0
+    assert f"Wrote the weights to {tmp_path / 'weights'}" in capsys.readouterr().out
+    assert list(ablation.load_rows(32)) == ["mmagan", "stargan"]
+    shipped = ablation.load_results(tmp_path / "shipped")["table"]
+    assert shipped["psnr_truth"].equals(results["table"]["psnr_truth"])
+
+
+def test_rows_that_are_unknown_or_could_not_be_measured_are_refused_at_once(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "rows")]
+    with pytest.raises(SystemExit) as end:
+        main(["ablate", *SMALL, *out, "--rows", "mmagan", "gan"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "invalid choice: 'gan'" in error
+    assert "no-attention" in error
+    assert "No judge for faces of 32 pixels" in refused(capsys, *ROWS, *out)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_info_names_versions_profile_and_weights(capsys):
