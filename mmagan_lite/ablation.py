@@ -99,10 +99,7 @@ def train_rows(
         checkpoints.load(run / "checkpoint.pt", runs[run])
     complete = []
     for run, wanted in progress(list(runs.items()), desc="rows", unit="run"):
-        if run in begun:
-            trainer = Trainer.resume(run, data, wanted)
-        else:
-            trainer = Trainer(wanted, data, run)
+        trainer = Trainer.resume(run, data, wanted) if run in begun else Trainer(wanted, data, run)
         if trainer.fit(minutes=minutes).step == wanted.steps:
             complete.append(run)
     return complete
