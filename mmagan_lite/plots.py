@@ -203,6 +203,59 @@ def difference(before: Picture, after: Picture) -> Figure:
     return figure
 
 
+def changes(
+    images: Sequence[Sequence[Picture]],
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    limit: float | None = None,
+) -> Figure:
+    """Pictures in rows, and under each how much it differs from the first of its row.
+
+    Parameters
+    ----------
+    images : sequence of rows, each a sequence of PIL images or uint8 arrays
+        Rows of the same length, RGB, all of one size; the input comes first.
+    row_labels, column_labels : sequence of str, optional
+    limit : float, optional
+        Difference at which the scale ends, the same for all: the mean of |difference| over the
+        colours, in 8-bit levels. Default: the largest.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If rows differ in length, or labels in number from the pictures.
+    """
+    count, columns = len(images), len(images[0]) if len(images) else 0
+    if columns < 2 or any(len(row) != columns for row in images):
+        raise ValueError("Give at least one row of two or more pictures, all rows equally long.")
+    for what, names, wanted in (("row", row_labels, count), ("column", column_labels, columns)):
+        if names is not None and len(names) != wanted:
+            raise ValueError(f"Give one label for each {what}: {wanted}, not {len(names)}.")
+    pixels = np.array([[np.asarray(image) for image in row] for row in images], dtype=float)
+    change = np.abs(pixels - pixels[:, :1]).mean(-1)  # (rows, columns, H, W)
+    limit = limit or max(1.0, change.max())
+    cell = min(1.1, WIDTH / (columns + 0.7))
+    figure, axes = _figure(2 * count, columns, (cell * (columns + 0.7), 2 * count * cell + 0.25))
+    for i, j in np.ndindex(count, columns):
+        _show(axes[2 * i, j], images[i][j])
+        heat = _show(axes[2 * i + 1, j], change[i, j], cmap="inferno", vmin=0, vmax=limit)
+    for axis in axes[1::2, 0]:
+        axis.set_visible(False)  # the input does not differ from itself
+    for axis, label in zip(axes[::2, 0], row_labels or (), strict=False):
+        axis.set_ylabel(label, fontsize=9)
+    for axis, label in zip(axes[0], column_labels or (), strict=False):
+        axis.set_title(label, fontsize=9)
+    over = "max" if change.max() > limit else "neither"
+    bar = figure.colorbar(heat, ax=axes, shrink=0.5, aspect=30, extend=over)
+    bar.set_label("|picture − input|, 8-bit levels", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
 def attention(image: Picture, maps: Sequence[Attention]) -> Figure:
     """Where each block looked: its spatial attention over the picture in grey.
 

@@ -317,3 +317,27 @@ def test_nothing_in_a_diagram_lies_upon_anything_else():
     for changes in ({}, {"mmarm": False, "stem_norm": False}, {"blocks": 1, "mmarm": False}):
         generator = Generator(Config.profile("paper", **{"width": 64, "blocks": 6, **changes}))
         assert overlapping(plots.architecture(generator, 128)) == []
+
+
+def test_changes_stand_under_each_picture_but_the_first_on_one_scale():
+    coloured = Image.new("RGB", (12, 10), (103, 97, 100))  # up in red, down in green
+    images = [[flat(100), flat(130), coloured], [flat(50), flat(50), flat(40)]]
+    figure = drawn(plots.changes(images, ["a", "b"], ["input", "x", "y"], limit=20))
+    above, below = figure.axes[0:3] + figure.axes[6:9], figure.axes[3:6] + figure.axes[9:12]
+    assert [axis.images[0].get_array()[0, 0, 0] for axis in above] == [100, 130, 103, 50, 50, 40]
+    assert [axis.images[0].get_array()[0, 0] for axis in below] == [0, 30, 2, 0, 0, 10]
+    assert {axis.images[0].get_clim() for axis in below} == {(0, 20)}
+    assert [axis.get_visible() for axis in below] == [False, True, True] * 2
+    assert [axis.get_ylabel() for axis in above] == ["a", "", "", "b", "", ""]
+    assert [axis.get_title() for axis in above] == ["input", "x", "y", "", "", ""]
+    largest = drawn(plots.changes(images))
+    assert largest.axes[4].images[0].get_clim() == (0, 30)
+
+
+def test_changes_need_an_input_and_something_beside_it():
+    with pytest.raises(ValueError, match="two or more pictures"):
+        plots.changes([[flat(0)]])
+    with pytest.raises(ValueError, match="equally long"):
+        plots.changes([[flat(0), flat(0)], [flat(0), flat(0), flat(0)]])
+    with pytest.raises(ValueError, match="one label for each row: 1, not 2"):
+        plots.changes([[flat(0), flat(0)]], ["a", "b"])
