@@ -7,7 +7,14 @@ each. tests/test_exercises.py runs them all against the check.
 
 from types import SimpleNamespace
 
-from mmagan_lite.exercises import attention, data, discriminator, generator, losses  # noqa: F401
+from mmagan_lite.exercises import (  # noqa: F401
+    ablations,
+    attention,
+    data,
+    discriminator,
+    generator,
+    losses,
+)
 from mmagan_lite.exercises.lab import Lab
 from mmagan_lite.exercises.room import EXERCISES, Verdict
 
