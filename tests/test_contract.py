@@ -84,8 +84,8 @@ def test_numbers_and_equations_in_the_text_are_those_of_the_package(path):
     assert list(faults(prose(path))) == []
 
 
-@pytest.mark.parametrize("notebook", ["02", "03", "04", "05", "08"])
-def test_the_notebooks_on_networks_and_losses_carry_tags(notebook):
+@pytest.mark.parametrize("notebook", ["02", "03", "04", "05", "07", "08"])
+def test_the_notebooks_with_equations_carry_tags(notebook):
     (path,) = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
     text = prose(path)
     assert len(VALUE.findall(text)) + len(CHECK.findall(text)) >= 8

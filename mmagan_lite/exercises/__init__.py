@@ -12,6 +12,7 @@ from mmagan_lite.exercises import (  # noqa: F401
     attention,
     data,
     discriminator,
+    evaluation,
     generator,
     losses,
 )
