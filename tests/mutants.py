@@ -4,8 +4,8 @@
     python tests/mutants.py losses ...     # these rooms only
 
 A mutant is one line of the package with a mistake that a person could make. The tests of its room,
-``tests/test_ROOM.py``, must fail ("killed"); if they pass, it survived, they are too weak, and the
-exit status is 1. ``test_mutants.py`` keeps this list in step with the code.
+``tests/test_ROOM.py`` (and `MORE_TESTS`), must fail ("killed"); if they pass, it survived, they are
+too weak, and the exit status is 1. ``test_mutants.py`` keeps this list in step with the code.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
+MORE_TESTS = {"ablation": ["results"]}
 PATIENCE = 300  # seconds; a fault may also show as a run without end
 
 
@@ -329,6 +330,100 @@ MUTANTS = [
         ('"stargan": (StarGAN, StarGANDiscriminator)', '"stargan": (StarGAN, Discriminator)',
          "StarGAN learns from our critic"),
     ),
+    *room(
+        "evaluation",
+        ("(expression == 0) & (data.expression == 0)", "(expression == 0) & (data.expression != 0)",
+         "neutral faces are asked to become neutral"),
+        ("right.where(strong)", "right.where(~strong)", "weak expressions counted as strong"),
+        ('1 - sums["error"] / sums["error_input"]', '1 - sums["error_input"] / sums["error"]',
+         "the error removed upside down"),
+        ('means["rho_error_2"] = (faces["rho_read_2"]', 'means["rho_error_2"] = (faces["rho_read"]',
+         "the first judge speaks for the second"),
+        ("groups[blocks].mean().max(axis=1)", "groups[blocks].max().max(axis=1)",
+         "the best face instead of the best block"),
+        ("structural_similarity(a, b, channel_axis=2)",
+         "structural_similarity(a, b, channel_axis=2, gaussian_weights=True)",
+         "SSIM over another window"),
+        ("((change * same).sum((1, 2)) / same", "(change.sum((1, 2)) / same",
+         "changes inside count as outside"),
+        ("network(reference, y).flatten()", "network(y, y).flatten()",
+         "LPIPS of an image to itself"),
+        ("_auc(gates[:, 0], ~same)", "_auc(gates[:, 0], same)",
+         "gates where nothing should change"),
+        ("gates.shape[1:])[:, 0] > 0.5", "gates.shape[1:])[:, 0] >= 0.5", "half a cell is inside"),
+        ("source = data.expression[indices]", "source = data.expression[indices].flip(0)",
+         "CycleGAN is told another face's expression"),
+        ("outputs[name] = _as_seen(y)", "outputs[name] = y", "outputs that nobody can see"),
+        ("features = [], {}\n    for edits in _edits(model, data, seed, batch_size):",
+         "features = [], {}\n    for edits in [*_edits(model, data, seed, batch_size)]:",
+         "all images in memory at once"),
+        ("masks[name] = moved & free", "masks[name] = moved", "regions that overlap"),
+        ('(error * mask).sum((1, 2)).tolist()', '(error * mask).mean((1, 2)).tolist()',
+         "a mean error beside a sum"),
+        ("(edits.indices + len(data) // 2) % len(data)", "edits.indices",
+         "real faces of the same people"),
+        ("_levels(image[:most] + 1)", "_levels(image + 1)", "features of more images than allowed"),
+        ("reference[own == c], fakes[chosen]", "reference[chosen], fakes[chosen]",
+         "photographs with another expression"),
+        ("pd.DataFrame(to_target).mean(axis=1)", "pd.DataFrame(to_target).max(axis=1)",
+         "the worst expression instead of the mean"),
+        ("metric.update(both[len(real) :], real=False)",
+         "metric.update(both[: len(real)], real=False)",
+         "FID of a set to itself"),
+        ("with torch.random.fork_rng():  # it shuffles", "with warnings.catch_warnings():  # it",
+         "KID changes the caller's random numbers"),
+        ("        torch.manual_seed(0)\n", "", "KID of another part every time"),
+        ("network.features.pool0 = nn.Identity()", "network.features.pool1 = nn.Identity()",
+         "the second judge halves once more"),
+        ("_kind(kind)(data.size).to(device)", "Judge(data.size).to(device)",
+         "one kind of judge only"),
+    ),
+    *room(
+        "perceptual",
+        ("permute(3, 2, 0, 1)", "permute(3, 2, 1, 0)", "kernels on their side"),
+        ("pnet_rand=weights is not None", "pnet_rand=True", "a random network in silence"),
+        ('except (ImportError, OSError) as error:\n        raise _missing("LPIPS',
+         'except ImportError as error:\n        raise _missing("LPIPS',
+         "a missing network is a traceback"),
+        ("warnings.catch_warnings(), torch.random.fork_rng(devices=[]):",
+         "warnings.catch_warnings():", "LPIPS changes the caller's random numbers"),
+        ("with torch.random.fork_rng(devices=[]):  # leave",
+         "with warnings.catch_warnings():  # leave",
+         "Inception changes the caller's random numbers"),
+        ("return network.eval().requires_grad_(False)", "return network.eval()",
+         "a network that could be trained"),
+        ("[str(features)]", '["2048"]', "always the last layer"),
+        ('scripted[f"{theirs}.mean"]', 'scripted[f"{theirs}.beta"]', "statistics mixed up"),
+        ("if hashlib.sha256(content).hexdigest() != sha256:", "if not content:",
+         "a damaged file is read"),
+        ('if (module, name) not in (("numpy", "ndarray"), ("numpy", "dtype")):',
+         'if module != "numpy":', "all of NumPy may be called"),
+    ),
+    *room(
+        "ablation",
+        ('"no-residual": dict(global_residual=False)', '"no-residual": dict(mmarm=False)',
+         "another ablation than shipped"),
+        ("config.replace(seed=seed).replace(**ROWS[row])", "config.replace(**ROWS[row])",
+         "the same seed for all"),
+        (".step == wanted.steps", ".step <= wanted.steps", "a stopped run passes for complete"),
+        ('load_model(Path(runs) / f"{r}-{s}")', 'load_model(Path(runs) / f"{r}-0")',
+         "one seed measured under every name"),
+        ('"rho_read_truth": "rho_read", "change_truth": "change"',
+         '"rho_read_truth": "change", "change_truth": "rho_read"', "columns of the sweep swapped"),
+        ("whole.round(5)", "whole.round(1)", "results to one digit"),
+        ("/ 2\n\n\ndef load_rows", "\n\n\ndef load_rows", "the spread is twice as large"),
+        ("groupby(level=keys, sort=False)", "groupby(level=keys)", "rows in another order"),
+        ("_weights_name(row, config.image_size),", 'f"{row}-{config.image_size}",',
+         "a row takes the place of the generator that is trained longer"),
+        ('measured["table"].loc[row, seed]', 'measured["table"].loc[row, 0]',
+         "another seed's figures ship"),
+        ("warmup + config.batch_size", "config.batch_size",
+         "images of the warm-up are not counted"),
+        ('False: f"--no-{flag}"', 'False: f"--{flag}"', "a command that trains another row"),
+        ("for r, name in names.items() if name in known",
+         "for r, name in names.items() if r in known",
+         "rows that ship are not found"),
+    ),
 ]  # fmt: skip
 
 
@@ -385,7 +480,8 @@ def work(name, folder, pipe):
     failure, output = FirstFailure(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
-        status = pytest.main([*options, f"tests/test_{name}.py"], plugins=[failure])
+        files = [f"tests/test_{room}.py" for room in (name, *MORE_TESTS.get(name, ()))]
+        status = pytest.main([*options, *files], plugins=[failure])
     (place,) = sys.modules["mmagan_lite"].__path__
     if not Path(place).samefile(Path(folder) / "mmagan_lite"):
         status, failure.name = -1, f"the tests imported {place}, not the copy"

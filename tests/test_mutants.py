@@ -24,14 +24,17 @@ def test_every_old_text_occurs_once_and_every_new_one_is_other_python(sources):
         assert planted != text
 
 
-def test_every_room_of_networks_and_training_has_faults():
+def test_every_room_of_networks_training_and_evaluation_has_faults():
     counts = Counter(mutant.room for mutant in MUTANTS)
     assert counts.keys() == {
+        "ablation",
         "attention",
         "baselines",
         "discriminator",
+        "evaluation",
         "generator",
         "losses",
+        "perceptual",
         "training",
     }
     assert min(counts.values()) >= 10
