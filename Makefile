@@ -27,7 +27,8 @@ test: setup  ## Set up, then run every check, the notebooks included
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile tests --ignore tests/test_cuda.py
+	$(BIN)/pytest tests/test_cuda.py
 	rm -rf build/cache
 	$(STEADY) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg notebooks

@@ -26,8 +26,8 @@ BETTER = {  # whether more is better, of the columns that tell how good an edit 
 DIGITS = {"fid_input": 1, "fid_target": 1, "psnr_input": 1, "psnr_truth": 1, "change_outside": 2}
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The page, from `ablation.load_results`."""
+def page(results: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
+    """The page, from `ablation.load_results` of the rows and of those that were trained longer."""
     about, config = results["about"], results["about"]["config"]
     means, spread = ablation.over_seeds(results["table"])
     seeds = sorted({run["seed"] for run in about["runs"]})
@@ -75,6 +75,7 @@ def page(results: Mapping[str, Any]) -> str:
         "amount that is the same for all rows; the ground truth shows it.",
         _rows(means, spread, HONEST),
         *_comparisons(means),
+        *_longer(means, results, longer),
         "![One neutral face (left) and what each row makes of it at full strength](results.png)",
         "## Where in the face",
         "Share of the squared error removed (1 is the exact answer, 0 a copy, below 0 worse than a "
@@ -116,6 +117,30 @@ def _comparisons(means: pd.DataFrame) -> list[str]:
         text = f"- Against **{_label(row)}**, MMA-GAN is ahead in {_names(ahead)}"
         lines.append(text + (f"; behind in {_names(behind)}." if behind else "."))
     return ["\n".join(lines)]
+
+
+def _longer(
+    means: pd.DataFrame, results: Mapping[str, Any], longer: Mapping[str, Any]
+) -> list[str]:
+    """The section that tells whether the order of the rows holds with a larger budget."""
+    short, long = results["about"]["config"], longer["about"]["config"]
+    later, _ = ablation.over_seeds(longer["table"])
+    rows = [row for row in ablation.ROWS if row in later.index]
+    head = [""]
+    for row in rows:
+        head += [f"{_label(row)}, {config['steps']:,} steps" for config in (short, long)]
+    body = []
+    for c in BETTER:
+        cells = (_number(table.loc[row, c], c) for row in rows for table in (means, later))
+        body.append([f"`{c}`", *cells])
+    return [
+        "## With a larger budget",
+        f"The same rows after {long['steps']:,} steps on {long['faces']:,} faces (seeds "
+        f"{', '.join(str(run['seed']) for run in longer['about']['runs'])} in this order; measured "
+        f"on the same {longer['about']['test']['faces']} faces; "
+        f"commit {longer['about']['commit']}).",
+        _table(head, body),
+    ]
 
 
 def _names(columns: list[str]) -> str:
@@ -202,7 +227,7 @@ def draw_sweep(sweep: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    found = ablation.load_results()
-    (HERE / "results.md").write_text(page(found), encoding="utf-8")
+    found, longer = ablation.load_results(), ablation.load_results(ablation.RESULTS / "longer")
+    (HERE / "results.md").write_text(page(found, longer), encoding="utf-8")
     draw_faces()
     draw_sweep(found["sweep"])

@@ -150,7 +150,7 @@ def condition_regression(cor: Tensor, z: Tensor) -> Tensor:
         0 if there are none.
     """
     known = ~z.isnan().any(1)  # (B,)
-    error = torch.where(known[:, None], cor - z, 0)  # (B, 8)
+    error = (cor - z).masked_fill(~known[:, None], 0)  # (B, 8)
     return error.square().sum() / known.sum().clamp(min=1)
 
 
@@ -204,7 +204,7 @@ def intensity(rho_hat: Tensor, rho: Tensor) -> Tensor:
         Scalar: mean squared error over the images with rho > 0; 0 if there are none.
     """
     expressive = rho > 0  # (B,)
-    error = torch.where(expressive, rho_hat - rho, 0)  # (B,)
+    error = (rho_hat - rho).masked_fill(~expressive, 0)  # (B,)
     return error.square().sum() / expressive.sum().clamp(min=1)
 
 

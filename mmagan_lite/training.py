@@ -27,8 +27,9 @@ from tqdm.auto import tqdm
 from mmagan_lite import checkpoints, losses
 from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
+from mmagan_lite.cuda import Recorded, ResidentFaces
 from mmagan_lite.data import Faces, batch_indices, check, progress, write_atomically
-from mmagan_lite.expressions import encode
+from mmagan_lite.expressions import N, encode
 
 CRITIC_TERMS = ("adv", "cls", "info", "fake", "gp", "r1")
 GENERATOR_TERMS = ("adv", "cls", "rec", "info", "rho", "identity")
@@ -100,6 +101,7 @@ class Trainer:
         folder: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
         test: Faces | None = None,
+        compile: bool = False,
     ) -> None:
         check(data)
         if data.size != config.image_size:
@@ -121,14 +123,25 @@ class Trainer:
             )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.expressions = data.expression.unique().to(self.device)  # not every set has all eight
+        self.has_neutral = 0 in data.expression
         self.random = torch.Generator(self.device)
         with torch.random.fork_rng(devices=[]):  # leave the caller's random numbers alone
             torch.manual_seed(config.seed)
             self.generator, self.critic = (part.to(self.device) for part in networks(config))
-        self.average = AveragedModel(self.generator, multi_avg_fn=_moving_average(config.ema_decay))
+        self.draw, self.judge = self.generator, self.critic
+        if compile:
+            self.draw, self.judge = torch.compile(self.generator), torch.compile(self.critic)
+        self.play = self._play
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # sizes never change: measure kernels once
+            self.critic.to(memory_format=torch.channels_last)
+            if ResidentFaces.fit(data, self.device):
+                self.data = ResidentFaces(data, self.device)
+            self.play = Recorded(self._play, self.random)
+        self.average = AveragedModel(self.generator, multi_avg_fn=self._blend)
         self.average.eval().requires_grad_(False)
-        self.generator_optimiser = _adam(self.generator, config.lr_generator)
-        self.critic_optimiser = _adam(self.critic, config.lr_critic)
+        self.generator_optimiser = _adam(self.generator, config.lr_generator, self.device)
+        self.critic_optimiser = _adam(self.critic, config.lr_critic, self.device)
         # CycleGAN's critics read no classes, so there is nothing to learn beforehand.
         reads_classes = config.model != "cyclegan"
         self.warmup_steps = config.warmup_steps if config.warmup and reads_classes else 0
@@ -220,21 +233,27 @@ class Trainer:
         if config.model == "cyclegan":
             values = self.train_pair()
         else:
-            for i in range(config.critic_steps):
-                number = self.step * config.critic_steps + i
-                x, own, z_own = self._real(number, config.batch_size)
-                target, rho = self._targets(len(x))
-                z = encode(target, rho)  # (B, 8)
-                last = i == config.critic_steps - 1  # the generator learns on the last batch
-                with torch.set_grad_enabled(last):
-                    y = self._edit(x, z)  # (B, 3, H, W)
-                values, src_x, z_back = self.train_critic(
-                    x, own, z_own, y.detach(), target, z, penalise=number % config.r1_every == 0
-                )
-            values |= self.train_generator(x, y, target, rho, z, src_x, z_back)
+            first = self.step * config.critic_steps
+            numbers = range(first, first + config.critic_steps)
+            batches = [self._real(number, config.batch_size) for number in numbers]
+            values = self.play(batches, tuple(n % config.r1_every == 0 for n in numbers))
         self.average.update_parameters(self.generator)
         self.step += 1
         return self._row(self.step, values)
+
+    def _play(self, batches: list[tuple], penalise: tuple[bool, ...]) -> dict[str, Tensor]:
+        """One critic step a batch, then one of the generator on the last batch."""
+        last = len(batches) - 1
+        for i, (x, own, z_own) in enumerate(batches):
+            target, rho = self._targets(len(x))
+            z = _codes(target, rho)  # (B, 8)
+            with torch.set_grad_enabled(i == last):
+                y = self._edit(x, z)  # (B, 3, H, W)
+            values, src_x, z_back = self.train_critic(
+                x, own, z_own, y.detach(), target, z, penalise[i]
+            )
+        values |= self.train_generator(x, y, target, rho, z, src_x, z_back)
+        return {name: value.detach() for name, value in values.items()}
 
     def train_critic(
         self,
@@ -268,7 +287,7 @@ class Trainer:
             "adv": adversarial(src_x, src_y),  # (1)
             "cls": losses.classification(cls_x, own, fake_class),  # (3)
         }
-        z_back = encode(own)
+        z_back = _codes(own, torch.ones_like(own, dtype=x.dtype))
         if cor:  # StarGAN's critic has no coordinates
             cor_x, cor_y = cor[0].chunk(2)
             terms["info"] = losses.condition_regression(cor_y, z)  # (5)
@@ -370,12 +389,12 @@ class Trainer:
     def _edit(self, x: Tensor, z: Tensor) -> Tensor:
         """G(x, z), computed in the configuration's precision."""
         with self._autocast():
-            return self.generator(x, z).to(x.dtype)
+            return self.draw(x, z).to(x.dtype)
 
     def _criticise(self, x: Tensor, expression: Tensor) -> list[Tensor]:
         """The critic's heads for x, computed in the configuration's precision."""
         with self._autocast():
-            return [head.to(x.dtype) for head in self.critic(x, expression)]
+            return [head.to(x.dtype) for head in self.judge(x, expression)]
 
     def _domain(self, label: int, turn: int, count: int) -> Tensor:
         """Images of one expression, (count, 3, H, W)."""
@@ -388,8 +407,7 @@ class Trainer:
         indices = batch_indices(len(self.data), batch_size, number, self.config.seed)
         batch = self.data.batch(indices, self.device)
         own, rho = batch["expression"], batch["rho"]
-        z = encode(own, rho.nan_to_num())  # (B, 8)
-        return batch["image"], own, z.masked_fill(rho.isnan()[:, None], math.nan)
+        return batch["image"], own, _codes(own, rho)
 
     def _targets(self, count: int) -> tuple[Tensor, Tensor]:
         """Random targets: expressions of the data and rho, uniform; rho below 0.2 means neutral.
@@ -402,7 +420,7 @@ class Trainer:
         )
         rho = torch.rand(count, generator=self.random, device=self.device)
         target = self.expressions[drawn]
-        if 0 in self.expressions:
+        if self.has_neutral:
             target = target.masked_fill(rho < 0.2, 0)
         return target, rho.masked_fill(target == 0, 0)
 
@@ -417,7 +435,15 @@ class Trainer:
             for group in optimiser.param_groups:
                 generator = optimiser is self.generator_optimiser
                 base = self.config.lr_generator if generator else self.config.lr_critic
-                group["lr"] = base * factor
+                if self.device.type == "cuda":  # a recorded step reads it from there
+                    group["lr"].fill_(base * factor)
+                else:
+                    group["lr"] = base * factor
+
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+        """The moving average, whose memory grows, so that it soon forgets the start."""
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)(averaged, current, _)
 
     def _row(self, step: int, values: dict[str, Tensor]) -> dict[str, float]:
         """A row of the history; all values come from the device in one go."""
@@ -500,6 +526,7 @@ class Trainer:
         config: Config | None = None,
         device: str | torch.device | None = None,
         test: Faces | None = None,
+        compile: bool = False,
     ) -> Self:
         """Continue a run as if it had never stopped.
 
@@ -523,10 +550,15 @@ class Trainer:
         """
         folder = Path(folder)
         saved = checkpoints.load(folder / "checkpoint.pt", config)
-        trainer = cls(Config.from_dict(saved["config"]), data, device=device, test=test)
+        trainer = cls(Config.from_dict(saved["config"]), data, None, device, test, compile)
         trainer.folder = folder
         for name, part in trainer._parts().items():
             part.load_state_dict(saved[name])
+        for optimiser in (trainer.generator_optimiser, trainer.critic_optimiser):
+            for group in optimiser.param_groups:  # it may have been saved on another device
+                group["capturable"] = trainer.device.type == "cuda"
+                if group["capturable"]:
+                    group["lr"] = torch.tensor(float(group["lr"]), device=trainer.device)
         for key, value in saved["progress"].items():
             setattr(trainer, key, value)
         trainer._read_history(saved["rows"])
@@ -575,16 +607,26 @@ def augment(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
     reach = round(2 * strength)
     shift = torch.randint(-reach, reach + 1, (batch, 2), **on)  # pixels
     still = torch.eye(2, device=x.device).expand(batch, 2, 2)
-    move = 2 * shift / torch.tensor([width, height], device=x.device)  # the image is 2 wide
+    move = torch.stack([2 * shift[:, 0] / width, 2 * shift[:, 1] / height], 1)  # all is 2 wide
     positions = F.affine_grid(torch.cat([still, move[:, :, None]], 2), x.shape, False)
     x = F.grid_sample(x, positions, "nearest", "border", align_corners=False)
     noise = torch.randn(x.shape, **on)
     return (1 + gain) * x + offset + 0.08 * strength * noise
 
 
-def _adam(network: nn.Module, learning_rate: float) -> torch.optim.Adam:
+def _codes(expression: Tensor, rho: Tensor) -> Tensor:
+    """The codes of `encode`, (B, 8), without its checks; NaN where the intensity is unknown."""
+    neutral = (expression == 0) & ~rho.isnan()  # (B,)
+    return F.one_hot(expression, N) * rho.masked_fill(neutral, 0)[:, None]
+
+
+def _adam(network: nn.Module, learning_rate: float, device: torch.device) -> torch.optim.Adam:
     # One fused pass over all weights: five times as fast on a CPU.
-    return torch.optim.Adam(network.parameters(), learning_rate, betas=(0.5, 0.999), fused=True)
+    options = {"betas": (0.5, 0.999), "fused": True}
+    if device.type == "cuda":  # for recorded steps
+        options["capturable"] = True
+        learning_rate = torch.tensor(learning_rate, device=device)
+    return torch.optim.Adam(network.parameters(), learning_rate, **options)
 
 
 def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
@@ -595,16 +637,6 @@ def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:
     return (logits.argmax(1) == label).float().mean()
-
-
-def _moving_average(decay: float) -> Any:
-    """An exponential moving average whose memory grows, so that it soon forgets the start."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        t = float(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, updates)
-
-    return update
 
 
 def _diverged(what: str) -> FloatingPointError:
