@@ -22,6 +22,7 @@ from mmagan_lite import losses, training
 from mmagan_lite.baselines import CycleGANCritics
 from mmagan_lite.config import Config
 from mmagan_lite.data import Faces, batch_indices
+from mmagan_lite.expressions import encode
 from mmagan_lite.training import COLUMNS, Trainer, augment
 
 
@@ -271,6 +272,14 @@ def test_stargans_way_back_is_the_label_of_the_input_as_one_hot_code_neutrals_to
     assert own.unique().tolist() == list(range(8))
     _, back = codes
     assert torch.equal(back, torch.eye(8)[own])
+
+
+def test_codes_in_the_loop_are_those_of_encode_and_unknown_where_the_intensity_is():
+    expression, rho = torch.arange(8).repeat(2), torch.rand(16)
+    rho[:2] = 1.0  # a neutral face is neutral at any strength
+    assert torch.equal(training._codes(expression, rho), encode(expression, rho))
+    unknown = training._codes(expression, torch.full_like(rho, math.nan))
+    assert unknown.isnan().all()
 
 
 # --- precision -----------------------------------------------------------------------------------
