@@ -42,7 +42,7 @@ class Noise(Faces):
 class Untracked(contextlib.nullcontext):
     """Counts no module on its own: the hooks for that refuse a penalty's inner gradient."""
 
-    parents = {"Global"}
+    parents = frozenset({"Global"})
 
 
 class Ours:

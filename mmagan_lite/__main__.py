@@ -58,9 +58,9 @@ def train(args: argparse.Namespace) -> None:
     print(json.dumps(config.to_dict()))
     training, test = (_training_faces(args.data, split, config) for split in ("train", "test"))
     if args.resume:
-        trainer = mg.Trainer.resume(args.out, training, config, test=test)
+        trainer = mg.Trainer.resume(args.out, training, config, test=test, compile=args.compile)
     else:
-        trainer = mg.Trainer(config, training, args.out, test=test)
+        trainer = mg.Trainer(config, training, args.out, test=test, compile=args.compile)
     trainer.fit(minutes=args.minutes)
     if trainer.history:
         plots.history(trainer.history).savefig(args.out / "history.png")
@@ -214,6 +214,8 @@ def parser() -> argparse.ArgumentParser:
                      help="'procedural', or what `python -m data_prep` wrote [%(default)s]")
     sub.add_argument("--resume", action="store_true", help="continue the run in --out")
     sub.add_argument("--minutes", type=float, help="stop after so long; --resume goes on later")
+    sub.add_argument("--compile", action="store_true",
+                     help="compile the networks: slower at the start, then faster on a GPU")
     sub.add_argument("--export", metavar="NAME",
                      help="afterwards add the generator to the weights that come with the package")
     _add_configuration(sub, without=("name",))

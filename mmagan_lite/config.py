@@ -119,9 +119,10 @@ class Config:
         Images a step.
     ema_decay : float
         Decay of the moving average of the generator's weights, which is what gets used.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "float16"}
         Of convolutions in training; weights, losses and penalties are float32 always. bfloat16 is
-        faster where the processor has instructions for it, else slower.
+        faster where the processor has instructions for it, else slower; float16 is for GPUs
+        that lack it, such as Colab's T4. On CUDA, `Config.profile` takes the faster one.
     seed : int
         Seed of weights, batches and targets.
     faces : int
@@ -209,7 +210,8 @@ class Config:
             Default: the environment variable ``MMAGAN_PROFILE``, else "colab" where a CUDA
             device is present and "laptop" where none is.
         **changes
-            Fields that differ from the profile.
+            Fields that differ from the profile. Where a CUDA device is present, `precision` is
+            "bfloat16", or "float16" if the device lacks that, unless it is given.
 
         Returns
         -------
@@ -225,7 +227,7 @@ class Config:
             name = os.environ.get("MMAGAN_PROFILE", default)
         if name not in PROFILES:
             raise ValueError(_unknown("profile", name, PROFILES))
-        return cls.from_dict({"name": name, **PROFILES[name], **changes})
+        return cls.from_dict({"name": name, "precision": _best(), **PROFILES[name], **changes})
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values; naming `losses` brings that preset's switches along."""
@@ -260,7 +262,7 @@ CHOICES = {
     "losses": tuple(LOSSES),
     "adversarial": ("hinge", "wgan"),
     "rho_estimate": ("classes", "coordinates"),
-    "precision": ("float32", "bfloat16"),
+    "precision": ("float32", "bfloat16", "float16"),
 }
 LIMITS = {
     "width": (1, 1024),
@@ -276,6 +278,13 @@ LIMITS = {
     "variety": (0, 1),
 }
 """Least and greatest value of the fields that are numbers; (0, inf) for those not named."""
+
+
+def _best() -> str:
+    """The precision in which this machine trains fastest without further knowledge of it."""
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def _unknown(what: str, name: Any, known: Any) -> str:

@@ -69,6 +69,9 @@ class Trainer:
         Default: CUDA where it is present, else the CPU.
     test : Faces, optional
         Faces for the sample grids; default: `data`.
+    compile : bool
+        Compile the networks with `torch.compile`: a minute or two at the start, then a third
+        faster on a GPU of 2022. The losses differ by rounding only.
 
     Attributes
     ----------
@@ -140,6 +143,9 @@ class Trainer:
             self.play = Recorded(self._play, self.random)
         self.average = AveragedModel(self.generator, multi_avg_fn=self._blend)
         self.average.eval().requires_grad_(False)
+        # float16 has no small numbers: without a large factor, gradients would round to zero.
+        half = config.precision == "float16"
+        self.scaler = torch.GradScaler(self.device.type, init_scale=2.0**10, enabled=half)
         self.generator_optimiser = _adam(self.generator, config.lr_generator, self.device)
         self.critic_optimiser = _adam(self.critic, config.lr_critic, self.device)
         # CycleGAN's critics read no classes, so there is nothing to learn beforehand.
@@ -219,7 +225,7 @@ class Trainer:
         terms = {"cls": losses.classification(cls, own, config.fake_class > 0)}
         if cor:  # StarGAN's critic has no coordinates
             terms["info"] = losses.condition_regression(cor[0], z_own)
-        _minimise(losses.discriminator_total(config, **terms), self.critic_optimiser)
+        _minimise(losses.discriminator_total(config, **terms), self.critic_optimiser, self.scaler)
         self.warmup_step += 1
         values = {f"critic_{term}": value for term, value in terms.items()}
         values["accuracy_real"] = _accuracy(cls, own)
@@ -301,7 +307,7 @@ class Trainer:
             terms["gp"] = losses.gradient_penalty(lambda x: critic(x, own)[0], x, y, self.random)
         if config.lambda_r1 > 0 and penalise:  # rarely, but then as much as for all steps since
             terms["r1"] = config.r1_every * losses.r1_penalty(lambda x: critic(x, own)[0], x)
-        _minimise(losses.discriminator_total(config, **terms), self.critic_optimiser)
+        _minimise(losses.discriminator_total(config, **terms), self.critic_optimiser, self.scaler)
 
         values = {f"critic_{term}": value for term, value in terms.items()}
         values["gap"] = losses.adversarial(src_x, src_y)
@@ -331,7 +337,7 @@ class Trainer:
             rho_hat = losses.estimate_intensity(cls, cor[0], config.rho_estimate)  # (B,)
             terms["info"] = losses.condition_regression(cor[0], z)  # (5)
             terms["rho"] = losses.intensity(rho_hat, rho)  # (6)
-        _minimise(losses.generator_total(config, **terms), self.generator_optimiser)
+        _minimise(losses.generator_total(config, **terms), self.generator_optimiser, self.scaler)
         self.critic.requires_grad_(True)
 
         values = {f"generator_{term}": value for term, value in terms.items()}
@@ -366,7 +372,7 @@ class Trainer:
             terms["rec"] = terms["rec"] + losses.reconstruction(x, back)
             terms["identity"] = terms["identity"] + losses.reconstruction(there, same)
             drawn.append(y.detach().to(x.dtype))
-        _minimise(losses.cyclegan_total(config, **terms), self.generator_optimiser)
+        _minimise(losses.cyclegan_total(config, **terms), self.generator_optimiser, self.scaler)
         critics.requires_grad_(True)
 
         values = {f"generator_{term}": value for term, value in terms.items()}
@@ -379,12 +385,13 @@ class Trainer:
             real, fake = score.chunk(2)
             loss = loss + (losses.least_squares(real, 1) + losses.least_squares(fake, 0)) / 2
             gap = gap + losses.adversarial(real.detach(), fake.detach()) / 2
-        _minimise(loss, self.critic_optimiser)
+        _minimise(loss, self.critic_optimiser, self.scaler)
         return values | {"critic_adv": loss, "gap": gap}
 
     def _autocast(self) -> torch.autocast:
-        half = self.config.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+        precision = self.config.precision
+        half = torch.float16 if precision == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, half, enabled=precision != "float32")
 
     def _edit(self, x: Tensor, z: Tensor) -> Tensor:
         """G(x, z), computed in the configuration's precision."""
@@ -566,7 +573,8 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         """All that learns, by its name in a checkpoint."""
-        names = ("generator", "critic", "average", "generator_optimiser", "critic_optimiser")
+        names = ["generator", "critic", "average", "generator_optimiser", "critic_optimiser"]
+        names += ["scaler"] if self.scaler.is_enabled() else []
         return {name: getattr(self, name) for name in names}
 
     def _read_history(self, rows: int) -> None:
@@ -629,10 +637,11 @@ def _adam(network: nn.Module, learning_rate: float, device: torch.device) -> tor
     return torch.optim.Adam(network.parameters(), learning_rate, **options)
 
 
-def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.GradScaler) -> None:
     optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
+    scaler.scale(loss).backward()
+    scaler.step(optimiser)
+    scaler.update()
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:

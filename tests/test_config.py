@@ -65,3 +65,12 @@ def test_bad_values_get_one_sentence(changes, sentence):
 def test_an_unknown_profile_names_the_nearest():
     with pytest.raises(ValueError, match=r"Unknown profile 'laptob'.*mean 'laptop'"):
         Config.profile("laptob")
+
+
+def test_on_a_gpu_a_profile_takes_the_precision_that_it_has(monkeypatch):
+    assert Config.profile("colab").precision == "float32"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for has, precision in ((True, "bfloat16"), (False, "float16")):
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: has)  # noqa: B023
+        assert Config.profile("colab").precision == precision
+        assert Config.profile("colab", precision="float32").precision == "float32"

@@ -56,7 +56,8 @@ def test_faces_that_live_on_the_device_make_the_same_batches():
     assert there.keys() == here.keys()
     for key, value in here.items():
         assert there[key].device.type == "cuda"
-        torch.testing.assert_close(there[key].cpu(), value, rtol=0, atol=1e-7, equal_nan=True)
+        # A device may divide by 127.5 with another last bit.
+        torch.testing.assert_close(there[key].cpu(), value, rtol=0, atol=2e-7, equal_nan=True)
 
 
 def test_a_run_moves_between_devices(tmp_path):

@@ -81,6 +81,7 @@ BRANCHES = {
     "wgan with all extras": {"adversarial": "wgan", "lambda_gp": 10.0, "rho_estimate": "classes"},
     "hinge alone": {"losses": "paper", "adversarial": "hinge", "critic_steps": 1},
     "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
     "StarGAN": {"model": "stargan"},
     "StarGAN, paper": {"model": "stargan", "losses": "paper"},
     "StarGAN, bfloat16": {"model": "stargan", "precision": "bfloat16"},
@@ -107,7 +108,7 @@ def test_every_branch_trains_all_weights_with_finite_losses(changes):
     assert set(row) | optional == set(COLUMNS) - lacking
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_cyclegan_trains_all_weights_of_its_pairs_with_finite_losses(precision):
     trainer = Trainer(smoke(model="cyclegan", precision=precision), showing(0, 3, 7))
     before = weights(trainer)
@@ -324,9 +325,9 @@ def test_weights_and_losses_stay_float32(model, monkeypatch):
         types.update(value.dtype for value in values.values())
         return row(trainer, step, values)
 
-    def noting_totals(loss, optimiser):
+    def noting_totals(loss, optimiser, scaler):
         types.add(loss.dtype)
-        minimise(loss, optimiser)
+        minimise(loss, optimiser, scaler)
 
     monkeypatch.setattr(Trainer, "_row", noting_terms)
     monkeypatch.setattr(training, "_minimise", noting_totals)
@@ -337,6 +338,21 @@ def test_weights_and_losses_stay_float32(model, monkeypatch):
         for state in optimiser.state.values():
             types |= {value.dtype for value in state.values()}
     assert types == {torch.float32}
+
+
+def test_the_gradients_of_float16_are_those_of_float32_but_for_rounding():
+    means = []
+    for precision in ("float32", "float16"):
+        trainer = Trainer(smoke(precision=precision), Patterns())
+        trainer.train_step()
+        states = [
+            optimiser.state[weight]["exp_avg"].flatten()
+            for optimiser in (trainer.generator_optimiser, trainer.critic_optimiser)
+            for weight in optimiser.param_groups[0]["params"]
+        ]
+        means.append(torch.cat(states))  # Adam's first running mean is half of the gradient
+    exact, rounded = means
+    assert (rounded - exact).norm() < 0.05 * exact.norm()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -704,6 +720,7 @@ def test_a_run_killed_in_the_warm_up_and_later_continues_to_the_bit(tmp_path):
 RESUMED = {
     "MMA-GAN": {},
     "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
     "StarGAN": {"model": "stargan"},
     "CycleGAN": {"model": "cyclegan"},
 }
