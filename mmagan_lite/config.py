@@ -35,14 +35,14 @@ LOSSES: dict[str, dict[str, Any]] = {
     # equation (1) diverges; critic steps and rates are those of its public relatives.
     "paper": dict(
         adversarial="wgan", lambda_gp=10.0, lambda_r1=0.0, lambda_rho=1.0, lambda_info=0.5,
-        rho_estimate="classes", coordinates_on_real=False, fake_class=0.0,
+        rho_estimate="classes", coordinates_on_real=False, coordinates_on_fake=True, fake_class=0.0,
         conditional_patches=False, augment=0.0, warmup=False, he_init=False,
         critic_steps=5, lr_generator=1e-4, lr_critic=1e-4,
     ),
     # What it takes to learn expressions within minutes instead of days.
     "stabilised": dict(
         adversarial="hinge", lambda_gp=0.0, lambda_r1=0.1, lambda_rho=4.0, lambda_info=1.0,
-        rho_estimate="coordinates", coordinates_on_real=True, fake_class=0.5,
+        rho_estimate="coordinates", coordinates_on_real=True, coordinates_on_fake=True, fake_class=0.5,
         conditional_patches=True, augment=1.0, warmup=True, he_init=True,
         critic_steps=1, lr_generator=3e-4, lr_critic=4e-4,
     ),
@@ -90,11 +90,14 @@ class Config:
         real images (R1).
     lambda_cls, lambda_rec, lambda_rho, lambda_info : float
         Weights of equations (3)/(4), (2), (6) and (5) in the totals (7) and (8).
+    lambda_identity : float
+        Weight of the change where none is asked for, |x - G(x, D_cor(x))|; not in the paper.
     rho_estimate : {"classes", "coordinates"}
         Where ρ̂ of equation (6) comes from: the largest class probability or the largest
         coordinate.
-    coordinates_on_real : bool
-        Also fit D_cor to real images, where their intensity is known.
+    coordinates_on_real, coordinates_on_fake : bool
+        What the critic fits D_cor to: real images, where their intensity is known, and generated
+        ones, as in equation (5). From generated ones it learns to call weak expressions strong.
     fake_class : float
         Weight of the critic's loss for telling generated images from all eight classes;
         0 for no such class.
@@ -154,6 +157,7 @@ class Config:
     lambda_info: float = _AS_PRESET
     rho_estimate: str = _AS_PRESET
     coordinates_on_real: bool = _AS_PRESET
+    coordinates_on_fake: bool = _AS_PRESET
     fake_class: float = _AS_PRESET
     conditional_patches: bool = _AS_PRESET
     augment: float = _AS_PRESET
@@ -164,6 +168,7 @@ class Config:
     lr_critic: float = _AS_PRESET
     lambda_cls: float = 1.0
     lambda_rec: float = 10.0
+    lambda_identity: float = 0.0
     r1_every: int = 8
 
     steps: int = 2_000

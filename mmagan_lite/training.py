@@ -296,7 +296,9 @@ class Trainer:
         z_back = _codes(own, torch.ones_like(own, dtype=x.dtype))
         if cor:  # StarGAN's critic has no coordinates
             cor_x, cor_y = cor[0].chunk(2)
-            terms["info"] = losses.condition_regression(cor_y, z)  # (5)
+            terms["info"] = torch.zeros((), device=x.device)
+            if config.coordinates_on_fake:
+                terms["info"] = terms["info"] + losses.condition_regression(cor_y, z)  # (5)
             if config.coordinates_on_real:
                 terms["info"] = terms["info"] + losses.condition_regression(cor_x, z_own)
             z_back = cor_x.detach().clamp(0, 1)
@@ -333,6 +335,8 @@ class Trainer:
             "cls": losses.classification(cls, target, config.fake_class > 0),  # (4)
             "rec": losses.reconstruction(x, self._edit(y, z_back)),  # (2)
         }
+        if config.lambda_identity > 0:
+            terms["identity"] = losses.reconstruction(x, self._edit(x, z_back))
         if cor:
             rho_hat = losses.estimate_intensity(cls, cor[0], config.rho_estimate)  # (B,)
             terms["info"] = losses.condition_regression(cor[0], z)  # (5)
