@@ -75,8 +75,8 @@ def page(results: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
         "amount that is the same for all rows; the ground truth shows it.",
         _rows(means, spread, HONEST),
         *_comparisons(means),
-        *_longer(means, results, longer),
         "![One neutral face (left) and what each row makes of it at full strength](results.png)",
+        *_longer(means, results, longer),
         "## Where in the face",
         "Share of the squared error removed (1 is the exact answer, 0 a copy, below 0 worse than a "
         "copy), and mean change in 8-bit levels.",
@@ -135,10 +135,9 @@ def _longer(
         body.append([f"`{c}`", *cells])
     return [
         "## With a larger budget",
-        f"The same rows after {long['steps']:,} steps on {long['faces']:,} faces (seeds "
-        f"{', '.join(str(run['seed']) for run in longer['about']['runs'])} in this order; measured "
-        f"on the same {longer['about']['test']['faces']} faces; "
-        f"commit {longer['about']['commit']}).",
+        f"Two of the rows again after {long['steps']:,} steps on {long['faces']:,} faces, one run "
+        f"each, measured on the same {longer['about']['test']['faces']} faces (commit "
+        f"{longer['about']['commit']}).",
         _table(head, body),
     ]
 
