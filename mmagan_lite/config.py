@@ -42,8 +42,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     # What it takes to learn expressions within minutes instead of days.
     "stabilised": dict(
         adversarial="hinge", lambda_gp=0.0, lambda_r1=0.1, lambda_rho=4.0, lambda_info=1.0,
-        rho_estimate="coordinates", coordinates_on_real=True, coordinates_on_fake=True, fake_class=0.5,
-        conditional_patches=True, augment=1.0, warmup=True, he_init=True,
+        rho_estimate="coordinates", coordinates_on_real=True, coordinates_on_fake=True,
+        fake_class=0.5, conditional_patches=True, augment=1.0, warmup=True, he_init=True,
         critic_steps=1, lr_generator=3e-4, lr_critic=4e-4,
     ),
 }  # fmt: skip
