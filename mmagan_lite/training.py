@@ -184,6 +184,8 @@ class Trainer:
             If a loss is no longer a number; the last checkpoint is kept.
         OSError
             If the folder cannot be written; the last checkpoint is kept.
+        MemoryError
+            If the device has too little memory; the last checkpoint is kept.
         """
         config = self.config
         goal = config.steps if steps is None else min(config.steps, self.step + steps)
@@ -199,12 +201,12 @@ class Trainer:
         ):
             while time.monotonic() < deadline and not interrupted:
                 before = time.monotonic()
-                if self.warmup_step < warmup_steps:
-                    row = self.warm_up()
-                elif self.step < goal:
-                    row = self.train_step()
-                else:
+                if self.warmup_step == warmup_steps and self.step >= goal:
                     break
+                try:
+                    row = self.warm_up() if self.warmup_step < warmup_steps else self.train_step()
+                except RuntimeError as error:
+                    raise _explained(error, config) from error
                 self.seconds += time.monotonic() - before
                 self._record(row)
                 self._show(bar, row)
@@ -469,8 +471,14 @@ class Trainer:
         row["seconds"] = round(self.seconds, 3)
         self.history.append(row)
         if self.folder:
-            with open(self.folder / "history.csv", "a", newline="") as file:
-                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            try:
+                with open(self.folder / "history.csv", "a", newline="") as file:
+                    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            except OSError as error:
+                raise OSError(
+                    f"Could not write {self.folder / 'history.csv'} ({error.strerror}); if the "
+                    f"folder is there again, resume from its last checkpoint."
+                ) from error
 
     def _show(self, bar: tqdm, row: dict[str, float]) -> None:
         """Move the bar; now and then draw a sample grid."""
@@ -650,6 +658,17 @@ def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.Grad
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:
     return (logits.argmax(1) == label).float().mean()
+
+
+def _explained(error: RuntimeError, config: Config) -> Exception:
+    """Too little memory in a sentence; any other error as it is."""
+    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        return error
+    return MemoryError(
+        f"The device has too little memory for a batch of {config.batch_size} faces of "
+        f"{config.image_size} pixels and a width of {config.width}. The last checkpoint, if there "
+        f"is one, is unharmed; free memory and resume, or begin a run with smaller ones."
+    )
 
 
 def _diverged(what: str) -> FloatingPointError:

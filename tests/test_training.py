@@ -855,6 +855,45 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatc
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    trainer = Trainer(smoke(), Patterns(), folder).fit(steps=2)
+    learn = trainer.train_generator
+
+    def unplugged(*args):
+        folder.rename(tmp_path / "elsewhere")
+        return learn(*args)
+
+    monkeypatch.setattr(trainer, "train_generator", unplugged)
+    with pytest.raises(OSError, match=r"Could not write .*history.csv \(No such file.*resume"):
+        trainer.fit()
+    (tmp_path / "elsewhere").rename(folder)
+    assert Trainer.resume(folder, Patterns()).fit().step == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ..."),
+    ],
+)
+def test_too_little_memory_ends_the_run_with_a_sentence(error, tmp_path, monkeypatch):
+    trainer = Trainer(smoke(), Patterns(), tmp_path).fit(steps=2)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def hungry(*_):
+        raise error
+
+    monkeypatch.setattr(trainer, "train_generator", hungry)
+    with pytest.raises(MemoryError, match="a batch of 4 faces of 32 pixels and a width of 8"):
+        trainer.fit()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    monkeypatch.setattr(trainer, "train_generator", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        trainer.fit()
+
+
 def test_data_that_cannot_be_learned_from_are_refused(tmp_path):
     data = Patterns()
     data.expression[:] = 3
