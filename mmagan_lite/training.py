@@ -591,6 +591,8 @@ class Trainer:
 
     def _read_history(self, rows: int) -> None:
         """Keep the rows up to the checkpoint; those after it will be written again."""
+        for leftover in self.folder.rglob(".*.part"):  # of a process that was killed
+            leftover.unlink()
         path = self.folder / "history.csv"
         lines = path.read_text().splitlines(keepends=True)[: rows + 1]
         with write_atomically(path) as file:

@@ -709,7 +709,9 @@ def test_a_run_killed_in_the_warm_up_and_later_continues_to_the_bit(tmp_path):
     run_until_killed(tmp_path, "new", rows=8)
     assert Trainer.resume(tmp_path, Patterns()).step == 0
     run_until_killed(tmp_path, "resume", rows=20 + 10)
+    (tmp_path / "samples" / ".000010.png.1.2.part").write_bytes(b"half a picture")
     resumed = Trainer.resume(tmp_path, Patterns())
+    assert not list(tmp_path.rglob("*.part"))
     assert 8 <= resumed.step < 100
     total = resumed.step + 10
     resumed.fit(steps=10)
