@@ -1,6 +1,7 @@
 """What nbval does not see: marks that check nothing, shell errors, outputs that do not travel."""
 
 import ast
+import importlib
 import importlib.metadata
 import json
 import re
@@ -14,6 +15,9 @@ from nbval.plugin import get_sanitize_patterns
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from refresh import clean, refresh
+
+import mmagan_lite
+from mmagan_lite.widgets import source
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -278,3 +282,19 @@ def test_cleaning_keeps_tags_and_pictures():
     clean(dirty)
     assert dirty.cells[1].metadata == {"tags": ["setup"]}
     assert dirty.cells[1].outputs[0].data.keys() == {"image/png", "text/plain"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:2])
+def test_stored_listings_show_the_code_as_it_is(path):
+    for cell in nbformat.read(path, 4).cells:
+        call = cell.source.splitlines()[-1] if cell.cell_type == "code" else ""
+        if not call.startswith("source("):
+            continue
+        names = {node.id for node in ast.walk(ast.parse(call)) if isinstance(node, ast.Name)}
+        rooms = {
+            name: importlib.import_module(f"mmagan_lite.{name}")
+            for name in names - {"source", "mg"}
+        }
+        shown = eval(call, {"source": source, "mg": mmagan_lite, **rooms})
+        (output,) = cell.outputs
+        assert output.data["text/markdown"] == shown.data, f"{call}: run `make notebooks`"
