@@ -22,11 +22,12 @@ def faces() -> None:
 
 
 def edits() -> None:
-    """The same people, neutral, and what the shipped generator makes of them."""
-    model = mg.load_pretrained(editing.DEFAULT_MODEL)
+    """The same people, neutral, and what the best generator in the package makes of them."""
+    model = mg.load_pretrained("mmagan-128")
+    size = editing.image_size(model)
     rows = []
     for person in range(FIRST, FIRST + PEOPLE):
-        x = 2 * mg.faces.render(person, "neutral", size=64) - 1  # (1, 3, 64, 64)
+        x = 2 * mg.faces.render(person, "neutral", size=size) - 1  # (1, 3, 128, 128)
         z = mg.encode(mg.EXPRESSIONS[1:])  # (7, 8)
         y = evaluation.edited(model, x.expand(len(z), -1, -1, -1), z)
         rows.append(editing.to_pil(torch.cat([x, y])))
