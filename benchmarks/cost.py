@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/cost.png"), help="[%(default)s]")
     args = parser.parse_args()
     base = mg.Config.profile(args.profile)
-    figure, axes = plt.subplots(1, len(VARIED), figsize=(12, 3.2), layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(VARIED), figsize=(12, 3.2), sharey=True, layout="constrained"
+    )
     for axis, (key, values) in zip(axes, VARIED.items(), strict=True):
         found = []
         for value in values:
@@ -79,6 +81,7 @@ def main() -> None:
         axis.set_xlabel(LABELS[key])
         axis.set_xticks(values, map(str, values))
         axis.grid(alpha=0.3)
+    axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].legend()
     figure.suptitle(
         f"A training step on the {device}: {base.image_size} px, width {base.width}, "
