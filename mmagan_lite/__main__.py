@@ -15,10 +15,12 @@ import torchvision
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import ablation, checkpoints, data, editing, evaluation, plots
+from mmagan_lite import ablation, checkpoints, data, editing, evaluation, plots, runs
+from mmagan_lite import memory as needs
 from mmagan_lite.config import CHOICES, PROFILES, Config
 
 TEST_FACES = 512  # that shipped weights are measured on
+T4_MEMORY = 12  # GB of Colab's T4 that training may take
 UNSET = argparse.SUPPRESS  # an option that was not given leaves no trace
 
 
@@ -47,8 +49,7 @@ def _drawn(person: int, shown: list[str], args: argparse.Namespace) -> list[Imag
 
 def train(args: argparse.Namespace) -> None:
     """Train a generator; the options under "configuration" override the profile's."""
-    fields = [field.name for field in dataclasses.fields(Config)]
-    changes = {key: value for key, value in vars(args).items() if key in fields}
+    changes = _changes(args)
     if not args.resume:
         config = Config.profile(args.profile, **changes)
     elif changes or args.profile:
@@ -101,6 +102,27 @@ def _training_faces(source: str, split: str, config: Config) -> data.Faces:
     return data.PreparedFaces(source, split, size)
 
 
+def tensorboard(args: argparse.Namespace) -> None:
+    """Write a run's curves and samples for TensorBoard, until the run is complete."""
+    out = args.out or args.folder / "tensorboard"
+    print(f"To look at them: tensorboard --logdir {out}", flush=True)
+    steps, pictures = runs.to_tensorboard(args.folder, out, follow=not args.once)
+    print(f"Wrote {steps} steps and {pictures} pictures to {out}.")
+
+
+def memory(args: argparse.Namespace) -> None:
+    """Tell how much memory a training needs; configuration as for train."""
+    config = Config.profile(args.profile, **_changes(args))
+    print(f"{config.name}: batches of {config.batch_size} faces of {config.image_size} pixels, "
+          f"{config.precision}")  # fmt: skip
+    parts = needs.measure(config) if args.measure else needs.estimate(config)
+    for name, size in parts.items():
+        print(f"{name:12} {size / 1e9:6.2f} GB")
+    total = parts["reserved"] if args.measure else sum(parts.values())
+    fits = "less" if total < T4_MEMORY * 1e9 else "more"
+    print(f"together     {total / 1e9:6.2f} GB, {fits} than the {T4_MEMORY} GB of Colab's T4")
+
+
 def edit(args: argparse.Namespace) -> None:
     """Give the face in a picture another expression."""
     model = editing.load_model(args.model)
@@ -133,9 +155,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def ablate(args: argparse.Namespace) -> None:
     """Train and measure MMA-GAN, its ablations and the baselines on the same faces."""
-    fields = [field.name for field in dataclasses.fields(Config)]
-    changes = {key: value for key, value in vars(args).items() if key in fields}
-    config = Config.profile(args.profile, **changes)
+    config = Config.profile(args.profile, **_changes(args))
     # If something is missing that measuring needs, it should not be missed after hours of training.
     evaluation.load_judge(config.image_size, "judge")
     evaluation.lpips_network()
@@ -171,6 +191,12 @@ def info(args: argparse.Namespace) -> None:
     for name, entry in mg.pretrained_models().items():
         figures = ", ".join(f"{key} {value}" for key, value in entry.get("figures", {}).items())
         print(f"{name}: {entry['kind']}, {entry['size']} px; {figures}")
+
+
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of Config that were given."""
+    fields = [field.name for field in dataclasses.fields(Config)]
+    return {key: value for key, value in vars(args).items() if key in fields}
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -218,6 +244,19 @@ def parser() -> argparse.ArgumentParser:
                      help="compile the networks: slower at the start, then faster on a GPU")
     sub.add_argument("--export", metavar="NAME",
                      help="afterwards add the generator to the weights that come with the package")
+    _add_configuration(sub, without=("name",))
+
+    sub = command(tensorboard)
+    sub.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
+    sub.add_argument("--out", type=Path, help="RUN/tensorboard if not given")
+    sub.add_argument("--once", action="store_true",
+                     help="write what is there; do not wait for more")
+
+    sub = command(memory)
+    sub.add_argument("--profile", choices=PROFILES,
+                     help="laptop, or colab where CUDA is there, if not given")
+    sub.add_argument("--measure", action="store_true",
+                     help="measure on the CUDA device that is here instead of counting")
     _add_configuration(sub, without=("name",))
 
     sub = command(edit)
@@ -298,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         args.run(args)
-    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

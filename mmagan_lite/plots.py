@@ -32,6 +32,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 Picture = Image.Image | np.ndarray
 
 ADVERSARIAL, CLASSES = "adversarial (1)", "classes"
+POINTS = 500  # of a curve, at most
 PANELS = {
     "Critic, equation (8)": {
         "critic_adv": ADVERSARIAL, "critic_cls": CLASSES + " (3)", "critic_fake": "fake class",
@@ -114,13 +115,18 @@ def strip(images: Sequence[Picture], expression: str = "") -> Figure:
     return grid([images], [expression] if expression else None, [f"ρ = {v:.2f}" for v in values])
 
 
-def history(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
+def history(rows: Sequence[dict[str, Any]] | pd.DataFrame, figure: Figure | None = None) -> Figure:
     """The curves of a run: thin as recorded, thick averaged over a fiftieth of the run.
+
+    Of a long run the thin curves are means, too: of as many neighbouring steps as make
+    `POINTS` points or fewer.
 
     Parameters
     ----------
     rows : sequence of dict, or DataFrame
         `Trainer.history`, or ``pandas.read_csv("run/history.csv")``.
+    figure : Figure, optional
+        Where to draw, if not in a new figure of pyplot's, which only the main thread may use.
 
     Returns
     -------
@@ -134,8 +140,11 @@ def history(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
     table = pd.DataFrame(rows)
     if table.empty:
         raise ValueError("The history is empty; train for a step or more first.")
-    table = table.set_index("step")
-    figure, axes = _figure(2, 3, (WIDTH, 5.2))
+    table = _thinned(table).set_index("step")
+    if figure is None:
+        figure, axes = _figure(2, 3, (WIDTH, 5.2))
+    else:
+        axes = figure.subplots(2, 3)
     for axis, (title, columns) in zip(axes.flat, PANELS.items(), strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step (grey: the critic's warm-up)" if table.index[0] < 1 else "step")
@@ -148,6 +157,17 @@ def history(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
     accuracy.set_ylim(0, 1.02)
     accuracy.axhline(1 / 8, color="0.5", linestyle=":", linewidth=1)  # guessing
     return figure
+
+
+def _thinned(table: pd.DataFrame) -> pd.DataFrame:
+    """Means of neighbouring rows, warm-up and training apart, at the step where each group ends."""
+    size = -(-len(table) // (POINTS - 1))  # rows a group; the warm-up may end within one
+    if size == 1:
+        return table
+    training = (table["step"] > 0).to_numpy()
+    group = np.where(training, training.cumsum() - 1, np.arange(len(table))) // size
+    groups = table.groupby([training, group])
+    return groups.mean().assign(step=groups["step"].last()).reset_index(drop=True)
 
 
 def _curves(axis: Axes, table: pd.DataFrame, columns: dict[str, str]) -> None:

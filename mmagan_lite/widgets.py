@@ -3,21 +3,28 @@
 import asyncio
 import base64
 import functools
+import html
 import inspect
 import io
+import os
 import textwrap
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ipywidgets
 import matplotlib
 import numpy as np
 import torch
-from IPython.display import Markdown
+from IPython.display import DisplayHandle, Markdown, display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from mmagan_lite import detection, editing, faces
+from mmagan_lite import detection, editing, faces, plots, runs
+from mmagan_lite.config import CHOICES
 from mmagan_lite.data import FIRST_IDENTITY
 from mmagan_lite.editing import Picture
 from mmagan_lite.expressions import EXPRESSIONS, index
@@ -35,6 +42,12 @@ REGIONS = {
               "26", "27"),
 }  # fmt: skip
 """The action units as the panel `action_units` groups them."""
+
+SUMMARY = {
+    "accuracy_fake": "target accuracy", "accuracy_real": "accuracy on real faces",
+    "gap": "score gap", "generator_rho": "intensity loss (6)", "change": "mean |G(x, z) − x|",
+}  # fmt: skip
+"""The columns of a history that the sentence under a training panel tells."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -118,6 +131,35 @@ def action_units(
     >>> panel.picture().save("smirk.png")
     """
     return ActionUnitPlayground(identity, expression)
+
+
+def watch(folder: str | os.PathLike, seconds: float = 1.0) -> "TrainingPanel":
+    """A panel that follows a run while it is trained, in this notebook or in another process.
+
+    It reads what the trainer writes to the run's folder. After a lost connection, run the cell
+    again and everything is there. The trainer may start later than the panel. In a script that
+    runs notebooks, use it as a context, so that the stored picture shows the end.
+
+    Parameters
+    ----------
+    folder : path
+        As given to `Trainer`, or to ``python -m mmagan_lite train --out``.
+    seconds : float
+        Time between two looks at the folder, at least. Drawing takes a tenth of the time at most.
+
+    Returns
+    -------
+    TrainingPanel
+
+    Examples
+    --------
+    >>> watch("runs/first")  # the last line of a cell; in the next one:
+    >>> trainer.fit(minutes=10)
+
+    >>> with watch("runs/first"):
+    ...     trainer.fit(minutes=10)
+    """
+    return TrainingPanel(folder, seconds)
 
 
 class Panel(ipywidgets.VBox):
@@ -427,6 +469,169 @@ class ActionUnitPlayground(Panel):
         return ipywidgets.VBox([ipywidgets.HTML(f"<b>{name}</b>"), grid])
 
 
+class TrainingPanel(Panel):
+    """The panel of `watch`.
+
+    A thread redraws it until the run is complete or watching is stopped. Another panel of the
+    same folder stops the one before. While a cell is running, the kernel hears no buttons: a
+    press takes effect when the cell ends.
+
+    Attributes
+    ----------
+    run : mmagan_lite.runs.Run
+        What was read from the folder.
+    progress : ipywidgets.IntProgress
+        Steps done, the warm-up's included.
+    stop_button : ipywidgets.Button
+        Ends watching, not training.
+    """
+
+    watching: dict[Path, "TrainingPanel"] = {}  # noqa: RUF012 (shared by all on purpose)
+
+    def __init__(self, folder: str | os.PathLike, seconds: float = 1.0) -> None:
+        self.run, self.seconds = runs.Run(folder), seconds
+        self._shown: list[DisplayHandle] = []
+        self._drawing, self._ended = threading.RLock(), threading.Event()
+        self.progress = ipywidgets.IntProgress(
+            min=0, max=1, description="Steps", layout={"width": "24em", "max_width": "100%"}
+        )
+        self.stop_button = ipywidgets.Button(description="Stop watching", icon="stop")
+        self.stop_button.on_click(lambda button: self.stop())
+        super().__init__([ipywidgets.HBox([self.progress, self.stop_button])], [])
+        earlier = self.watching.pop(self.run.folder, None)
+        if earlier:
+            earlier.stop()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        if self.run.done:
+            self.stop_button.disabled = True
+        else:
+            self.watching[self.run.folder] = self
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; the panel keeps what it shows now."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._finish()
+
+    def __enter__(self) -> Self:
+        """Show the panel."""
+        display(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Show the end of the run, and keep its picture in the notebook."""
+        self.stop()
+
+    def redraw(self) -> None:
+        """Show what the folder holds."""
+        self.image.value = _png(self.picture(), compress_level=1)
+        self._tell()
+
+    def picture(self) -> Image.Image:
+        """What the panel shows, as one picture.
+
+        Returns
+        -------
+        PIL.Image.Image
+            The curves of `plots.history`; below them one person's edits in the newest samples.
+        """
+        with self._drawing:
+            width = round(100 * plots.WIDTH)
+            if self.run.problem:
+                return _stack([_line("No curves yet", width)])
+            figure = Figure(figsize=(plots.WIDTH, 5.2), dpi=100, layout="constrained")
+            canvas = FigureCanvasAgg(figure)  # not pyplot's, since this may not be the main thread
+            plots.history(self.run.rows, figure)
+            canvas.draw()
+            curves = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+            samples = self.run.newest_sample()
+            return _stack([curves, *([_first_person(samples[1], width)] if samples else [])])
+
+    def describe(self) -> str:
+        """One sentence about the run: how far it is, and what the curves say there."""
+        with self._drawing:
+            if self.run.problem:
+                return self.run.problem
+            rows, config = self.run.rows, self.run.config
+            text = f"{self.run.name}: step {self.run.step}"
+            text += f" of {config.steps}" if config else ""
+            text += f", {self._state()}"
+            recent = rows.tail(max(1, len(rows) // 50)).mean()
+            known = [key for key in SUMMARY if key in recent and np.isfinite(recent[key])]
+            # "z": no minus sign before a zero
+            said = [f"{SUMMARY[key]} {recent[key]:z.2f}".replace("-", "−") for key in known]
+            samples = self.run.samples()
+            said += [f"faces of step {max(samples)}"] if samples else []
+            return f"{text}: {', '.join(said)}" if said else text
+
+    def _state(self) -> str:
+        """What is going on, in words."""
+        if self.run.done:
+            return "complete"
+        idle = self.run.seconds_since()
+        rows, config = self.run.rows, self.run.config
+        pace = rows["seconds"].diff().tail(50).median()  # seconds a step
+        if idle > max(30, 10 * (pace if len(rows) > 1 else 0)):
+            return f"nothing new for {_duration(idle)}"
+        if self.run.step <= 0:
+            return "in the critic's warm-up"
+        if not config or self.run.step < 10:
+            return "in training"
+        return f"about {_duration((config.steps - self.run.step) * pace)} to go"
+
+    def _tell(self) -> None:
+        """Bring the sentence and the bar up to date."""
+        with self._drawing:
+            self.facts.value = html.escape(self.describe(), quote=False)
+            if len(self.run.rows) and self.run.config:
+                before = int(self.run.rows["step"].iloc[0]) - 1
+                self.progress.max = self.run.config.steps - before
+                self.progress.value = self.run.step - before
+
+    def _follow(self) -> None:
+        """Redraw until the run is complete; what goes wrong is told, and tried again."""
+        pause = self.seconds
+        seen = self._seen()
+        while not self.run.done and not self._ended.wait(pause):
+            started = time.thread_time()
+            try:
+                with self._drawing:
+                    self.run.refresh()
+                    before, seen = seen, self._seen()
+                    if seen != before:
+                        self.redraw()
+                    else:
+                        self._tell()
+            except Exception as error:
+                self.facts.value = html.escape(f"The panel could not be drawn: {error}")
+            pause = max(self.seconds, 9 * (time.thread_time() - started))
+        if not self._ended.is_set():
+            self._finish()
+
+    def _seen(self) -> tuple:
+        """What the picture depends on."""
+        return self.run.rewritten, len(self.run.rows), len(self.run.samples()), self.run.problem
+
+    def _finish(self) -> None:
+        """Show the last state, also where the notebook stores it."""
+        with self._drawing:
+            self.run.refresh()
+            self.redraw()
+            self.stop_button.disabled = True
+            if self.watching.get(self.run.folder) is self:
+                del self.watching[self.run.folder]
+            for handle in self._shown:
+                handle.update(self._repr_mimebundle_(), raw=True)
+
+    def _ipython_display_(self) -> None:
+        """Show the panel so that its stored picture can be replaced by a later one."""
+        handle = display(self._repr_mimebundle_(), raw=True, display_id=True)
+        if handle:
+            self._shown.append(handle)
+
+
 def _unit_slider(unit: str) -> ipywidgets.FloatSlider:
     """A slider for an action unit, with its number and name; its value is in the sentence."""
     return ipywidgets.FloatSlider(
@@ -514,6 +719,35 @@ def _difference(before: Image.Image, after: Image.Image) -> Image.Image:
     red, blue = np.clip([change, -change], 0, 1)
     colours = 1 - np.concatenate([blue, red + blue, red], -1)  # (H, W, 3)
     return Image.fromarray((colours.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _first_person(samples: Image.Image, width: int) -> Image.Image:
+    """The uppermost row of `Trainer.sample_grid`, enlarged: the input and its edits."""
+    pitch = samples.height - 1
+    for side in CHOICES["image_size"]:  # up to four rows, with lines of one pixel between
+        if (samples.height - 1) % (side + 1) == 0 and samples.height <= 4 * (side + 1) + 1:
+            pitch = side + 1
+    corners = range(1, samples.width - 1, pitch)
+    faces = [samples.crop((left, 1, left + pitch - 1, pitch)) for left in corners]
+    names = EXPRESSIONS if len(faces) == 1 + len(EXPRESSIONS) else range(1, len(faces))
+    captions = ["input", *(name if name in EXPRESSIONS else f"edit {name}" for name in names)]
+    return _row(dict(zip(captions, faces, strict=True)), (width + GAP) // len(faces) - GAP)
+
+
+def _line(text: str, width: int) -> Image.Image:
+    """A line of text as a picture."""
+    line = Image.new("RGB", (width, CAPTION), "white")
+    ImageDraw.Draw(line).text((0, 2), text, "black", _font())
+    return line
+
+
+def _duration(seconds: float) -> str:
+    """A time in its two largest units: 50 s, 3 min 20 s, 5 h 10 min."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _row(pictures: dict[str, Image.Image], side: int) -> Image.Image:

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,11 @@ import torch
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import ablation, checkpoints, evaluation
+from mmagan_lite import ablation, checkpoints, evaluation, memory
 from mmagan_lite.__main__ import main, parser
 from mmagan_lite.config import Config
 
+COMMANDS = ("faces", "train", "tensorboard", "memory", "edit", "evaluate", "ablate", "info")
 SMALL = ["--profile", "smoke", "--faces", "16", "--steps", "2"]
 
 
@@ -34,11 +37,11 @@ def refused(capsys, *arguments):
 def test_without_a_command_all_commands_are_shown(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    for command in ("faces", "train", "edit", "evaluate", "ablate", "info"):
-        assert f"\n    {command} " in shown
+    for command in COMMANDS:
+        assert re.search(rf"\n    {command}\s", shown)
 
 
-@pytest.mark.parametrize("command", ["faces", "train", "edit", "evaluate", "ablate", "info"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -142,6 +145,53 @@ def test_a_folder_that_holds_a_run_is_not_trained_over(run, tmp_path, capsys):
 def test_a_value_out_of_its_range_is_refused(tmp_path, capsys):
     error = refused(capsys, "train", "--out", tmp_path, "--variety", "7")
     assert "Config.variety must be from 0 to 1; got 7.0" in error
+
+
+# ------------------------------------------------------------------------ tensorboard and memory
+
+
+def test_a_run_is_written_for_tensorboard(run, tmp_path, capsys):
+    out = tmp_path / "events"
+    assert main(["tensorboard", str(run), "--out", str(out)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"To look at them: tensorboard --logdir {out}",
+        f"Wrote 4 steps and 2 pictures to {out}.",
+    ]
+    (events,) = out.iterdir()
+    assert events.stat().st_size > sum(p.stat().st_size for p in run.glob("samples/*.png"))
+
+
+def test_an_unfinished_run_is_written_as_far_as_it_is(tmp_path, capsys):
+    out = tmp_path / "parts"
+    assert main(["train", *SMALL, "--out", str(out), "--minutes", "0"]) == 0
+    assert "has no step yet" in refused(capsys, "tensorboard", out, "--once")
+    mg.Trainer.resume(out, mg.ProceduralFaces("train", 16, 32)).fit(steps=1)
+    assert main(["tensorboard", str(out), "--once"]) == 0
+    assert "Wrote 3 steps and 1 pictures" in capsys.readouterr().out
+    assert len(list((out / "tensorboard").iterdir())) == 1
+
+
+def test_what_tensorboard_lacks_is_told(run, tmp_path, capsys, monkeypatch):
+    assert "There is no folder" in refused(capsys, "tensorboard", tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "pip install 'mmagan-lite[tensorboard]'" in refused(capsys, "tensorboard", run)
+
+
+def test_memory_is_told_by_parts_and_compared_with_a_t4(capsys, monkeypatch):
+    assert main(["memory", "--profile", "smoke", "--batch-size", "8"]) == 0
+    first, *parts, last = capsys.readouterr().out.splitlines()
+    assert first == "smoke: batches of 8 faces of 32 pixels, float32"
+    sizes = {line.split()[0]: float(line.split()[1]) for line in parts}
+    assert list(sizes) == ["weights", "gradients", "Adam", "average", "activations", "faces"]
+    assert last.startswith("together")
+    assert last.endswith(" GB, less than the 12 GB of Colab's T4")
+    monkeypatch.setattr(memory, "estimate", lambda config: {"a": int(5e9), "b": int(7.5e9)})
+    assert main(["memory", "--profile", "paper"]) == 0
+    told = capsys.readouterr().out
+    assert "\na              5.00 GB\n" in told
+    assert told.endswith("together      12.50 GB, more than the 12 GB of Colab's T4\n")
+    assert "no CUDA device" in refused(capsys, "memory", "--measure")
 
 
 # ---------------------------------------------------------------------------- edit and evaluate

@@ -4,6 +4,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mmagan_lite import plots
@@ -70,6 +71,31 @@ def test_every_column_of_the_trainers_history_has_a_curve():
     curves = {a.get_title(): [t.get_text() for t in a.get_legend().texts] for a in figure.axes}
     assert curves["Critic's class accuracy"] == ["real, own class", "generated, target"]
     assert curves["Critic, equation (8)"] == ["adversarial (1)", "classes (3)", "fake class"]
+
+
+def test_a_long_history_is_drawn_by_means_of_neighbouring_steps():
+    long = pd.DataFrame(rows(steps=40_000, warmup=2_000))
+    long["gap"] = long["step"] % 85  # the mean over a group of 85 steps is 42
+    long.loc[long["step"] < 1, "gap"] = np.nan
+    figure = drawn(plots.history(long))
+    axes = {axis.get_title(): axis for axis in figure.axes}
+    gap = axes["Score gap: real − generated"].lines[0]
+    assert 400 < len(gap.get_xdata()) <= plots.POINTS
+    assert gap.get_xdata()[-1] == 40_000
+    assert gap.get_ydata()[:-1] == pytest.approx(42)
+    warm = [line for line in axes["Critic, equation (8)"].lines if line.get_xdata()[0] < 1]
+    assert len(warm) == 2  # the classes, thin and thick
+    before = warm[0].get_xdata() < 1
+    assert warm[0].get_xdata()[before][-1] == 0  # no mean reaches over the end of the warm-up
+    assert (warm[0].get_ydata()[before] == 2.0).all()
+    assert (warm[0].get_ydata()[~before] == 0.5).all()
+
+
+def test_a_history_is_drawn_into_a_given_figure_without_pyplot(monkeypatch):
+    monkeypatch.setattr(plots.plt, "subplots", None)
+    figure = Figure()
+    assert plots.history(rows(), figure) is figure
+    assert len(figure.axes) == 6
 
 
 def test_a_history_may_be_a_table_or_hold_the_warm_up_alone():

@@ -4,16 +4,25 @@ import asyncio
 import base64
 import inspect
 import io
+import os
+import shutil
+import time
 
+import nbclient
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 import torch
 from IPython.core.formatters import DisplayFormatter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import widgets
+from mmagan_lite import plots, widgets
+from mmagan_lite.training import COLUMNS
 
 PERSON = 1_000_007  # in front of a dark wall
 
@@ -258,6 +267,229 @@ def test_unknown_expressions_and_units_move_no_muscle(muscles):
         with pytest.raises(ValueError, match=r"Unknown|from 0 to 1\.5"):
             muscles.show(wrong)
     assert muscles.describe() == before
+
+
+# --------------------------------------------------------------------------- training panel
+
+
+@pytest.fixture(scope="module")
+def faces32():
+    return mg.ProceduralFaces("train", 40, 32)  # of all eight expressions
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory, faces32):
+    config = mg.Config.profile("smoke", steps=80, warmup_steps=20)
+    return mg.Trainer(config, faces32, tmp_path_factory.mktemp("runs") / "first").fit()
+
+
+def opened(folder):
+    return widgets.watch(folder, seconds=0.02)
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def row_of(step):
+    return f"{step},9" + ",0.5" * 16 + "\n"
+
+
+def test_a_training_panel_shows_the_curves_and_the_newest_faces(complete):
+    picture = opened(complete.folder).picture()
+    assert picture.width == 1000 + 2 * widgets.GAP
+    canvas = FigureCanvasAgg(Figure((plots.WIDTH, 5.2), dpi=100, layout="constrained"))
+    plots.history(pd.read_csv(complete.folder / "history.csv"), canvas.figure)
+    canvas.draw()
+    curves = picture.crop((widgets.GAP, widgets.GAP, 1000 + widgets.GAP, 520 + widgets.GAP))
+    assert np.array_equal(curves, np.asarray(canvas.buffer_rgba())[..., :3])
+    side = (1000 + widgets.GAP) // 9 - widgets.GAP
+    top = 520 + 2 * widgets.GAP + widgets.CAPTION
+    for number in range(9):
+        left = widgets.GAP + number * (side + widgets.GAP)
+        shown = picture.crop((left, top, left + side, top + side)).resize((32, 32))
+        made = complete.sample_grid()[1:33, 1 + 33 * number : 33 + 33 * number]
+        assert np.abs(np.asarray(shown, dtype=int) - made).mean() < 6  # enlarged and back
+
+
+def test_the_sentence_of_a_training_panel_gives_the_last_means(complete):
+    last = complete.history[-2:]  # a fiftieth of 100 steps
+    mean = {key: sum(row[key] for row in last) / 2 for key in widgets.SUMMARY}
+    panel = opened(complete.folder)
+    gap = f"{mean['gap']:z.2f}".replace("-", "−")
+    assert (
+        panel.describe()
+        == panel.facts.value.replace("&gt;", ">")
+        == (
+            f"{complete.folder}: step 80 of 80, complete: "
+            f"target accuracy {mean['accuracy_fake']:.2f}, "
+            f"accuracy on real faces {mean['accuracy_real']:.2f}, score gap {gap}, "
+            f"intensity loss (6) {mean['generator_rho']:.2f}, "
+            f"mean |G(x, z) − x| {mean['change']:.2f}, faces of step 80"
+        )
+    )
+    assert (panel.progress.value, panel.progress.max) == (100, 100)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_faces_of_another_set_of_expressions_are_numbered(count, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(widgets, "_row", lambda faces, side: shown.update(faces))
+    widgets._first_person(Image.new("RGB", (count * 65 + 1, 2 * 65 + 1)), 1000)
+    assert list(shown) == ["input", "edit 1", "edit 2"][:count]
+    assert all(face.size == (64, 64) for face in shown.values())
+
+
+def test_the_panel_follows_a_run_that_starts_later_and_ends_with_it(tmp_path, faces32):
+    panel = opened(tmp_path / "run")
+    assert "There is no folder" in panel.facts.value
+    trainer = mg.Trainer(mg.Config.profile("smoke"), faces32, tmp_path / "run").fit(steps=2)
+    until(lambda: "step 2 of 4" in panel.facts.value)
+    assert not panel.stop_button.disabled
+    trainer.fit()
+    until(lambda: panel.stop_button.disabled)
+    assert "step 4 of 4, complete" in panel.facts.value
+    assert panel.progress.value == panel.progress.max == 6
+    assert np.array_equal(Image.open(io.BytesIO(panel.image.value)), panel.picture())
+    panel._thread.join(5)
+    assert not panel._thread.is_alive()
+    assert panel.run.folder not in panel.watching
+
+
+def test_the_button_stops_watching_and_nothing_else(tmp_path, faces32):
+    trainer = mg.Trainer(mg.Config.profile("smoke"), faces32, tmp_path / "run").fit(steps=2)
+    panel = opened(trainer.folder)
+    panel.stop_button.click()
+    assert panel.stop_button.disabled
+    assert not panel._thread.is_alive()
+    before = panel.facts.value
+    trainer.fit()
+    time.sleep(0.1)
+    assert panel.facts.value == before
+    assert "step 4 of 4, complete" in opened(trainer.folder).facts.value  # the cell, run again
+
+
+def test_a_second_panel_of_a_run_takes_over_from_the_first(tmp_path):
+    first = opened(tmp_path / "run")
+    second, other = opened(tmp_path / "run"), opened(tmp_path / "other")
+    assert not first._thread.is_alive()
+    assert second._thread.is_alive()
+    assert other._thread.is_alive()
+    second.stop()
+    other.stop()
+    assert not widgets.TrainingPanel.watching
+
+
+@pytest.fixture
+def unfinished(tmp_path, complete):
+    """A panel of a run without its checkpoint, so that it is never complete."""
+    folder = shutil.copytree(complete.folder, tmp_path / "run")
+    (folder / "checkpoint.pt").unlink()
+    panel = opened(folder)
+    yield panel
+    panel.stop()
+
+
+def append(panel, text):
+    with open(panel.run.folder / "history.csv", "a") as file:
+        file.write(text)
+
+
+def test_what_cannot_be_drawn_is_told_and_tried_again(unfinished, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "history", lambda *_: 1 / 0)
+        append(unfinished, row_of(81))
+        until(lambda: unfinished.facts.value == "The panel could not be drawn: division by zero")
+    append(unfinished, row_of(82) + "83,9")
+    until(lambda: "run: step 82, " in unfinished.facts.value)
+
+
+def test_nothing_is_drawn_while_nothing_is_new(unfinished, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(unfinished, "redraw", lambda: drawn.append(None))
+    time.sleep(0.3)
+    assert not drawn
+    append(unfinished, row_of(81))
+    until(lambda: drawn)
+
+
+def test_drawing_takes_a_tenth_of_the_time_at_most(unfinished, monkeypatch):
+    drawn = []
+
+    def draw():
+        end = time.thread_time() + 0.03
+        while time.thread_time() < end:
+            pass
+        drawn.append(time.monotonic())
+
+    monkeypatch.setattr(unfinished, "redraw", draw)
+    for step in range(81, 181):
+        append(unfinished, row_of(step))
+        time.sleep(0.01)
+    assert 2 <= len(drawn) <= 6  # of a hundred changes within a second or two
+    assert min(np.diff(drawn)) > 0.27
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [(0, "about 1 min 36 s to go"), (500, "nothing new for 8 min 20 s")]
+)
+def test_the_sentence_tells_the_time_to_go_or_since(tmp_path, age, said):
+    rows = "".join(f"{s},{2 * s}" + ",0.5" * 16 + "\n" for s in range(1, 53))  # two seconds a step
+    (tmp_path / "history.csv").write_text(",".join(COLUMNS) + "\n" + rows)
+    panel = widgets.watch(tmp_path, seconds=100)
+    panel.run.config = mg.Config.profile("smoke", steps=100)
+    os.utime(tmp_path / "history.csv", (time.time() - age,) * 2)
+    assert f"step 52 of 100, {said}: target accuracy 0.50," in panel.describe()
+    panel.stop()
+
+
+def test_durations_are_told_in_two_units():
+    told = [widgets._duration(seconds) for seconds in (0.4, 59.6, 200, 3599.7, 18_600)]
+    assert told == ["0 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "5 h 10 min"]
+
+
+def test_names_of_folders_are_text_not_markup(tmp_path):
+    panel = opened(tmp_path / "<b>run")
+    panel.stop()
+    assert "&lt;b&gt;run" in panel.facts.value
+
+
+CELLS = [
+    """import time
+import mmagan_lite as mg
+from mmagan_lite import widgets
+faces, config = mg.ProceduralFaces("train", 16, 32), mg.Config.profile("smoke")""",
+    "widgets.watch('before')",
+    """mg.Trainer(config, faces, "before").fit()
+while widgets.TrainingPanel.watching:
+    time.sleep(0.05)
+time.sleep(0.5)""",
+    """with widgets.watch("around"):
+    mg.Trainer(config, faces, "around").fit()""",
+]
+
+
+def test_a_notebook_stores_the_picture_of_the_end(tmp_path):
+    cells = [nbformat.v4.new_code_cell(code) for code in CELLS]
+    nbclient.NotebookClient(
+        nbformat.v4.new_notebook(cells=cells),
+        kernel_name="python3",
+        resources={"metadata": {"path": tmp_path}},
+    ).execute()
+    for run, cell in (("before", cells[1]), ("around", cells[3])):
+        (output,) = cell.outputs
+        text = output["data"]["text/plain"]
+        assert text.startswith(f"TrainingPanel: {run}: step 4 of 4, complete")
+        assert widgets.WIDGET_VIEW in output["data"]
+        stored = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"])))
+        wanted = np.asarray(widgets.watch(tmp_path / run).picture(), dtype=int)
+        assert np.abs(np.asarray(stored.convert("RGB"), dtype=int) - wanted).mean() < 2
+
+
+# ----------------------------------------------------------------------------------- requests
 
 
 def test_quick_requests_become_one_that_sees_the_last_position():
