@@ -90,8 +90,6 @@ class Config:
         real images (R1).
     lambda_cls, lambda_rec, lambda_rho, lambda_info : float
         Weights of equations (3)/(4), (2), (6) and (5) in the totals (7) and (8).
-    lambda_identity : float
-        Weight of the change where none is asked for, |x - G(x, D_cor(x))|; not in the paper.
     rho_estimate : {"classes", "coordinates"}
         Where ρ̂ of equation (6) comes from: the largest class probability or the largest
         coordinate.
@@ -168,7 +166,6 @@ class Config:
     lr_critic: float = _AS_PRESET
     lambda_cls: float = 1.0
     lambda_rec: float = 10.0
-    lambda_identity: float = 0.0
     r1_every: int = 8
 
     steps: int = 2_000

@@ -291,7 +291,6 @@ def generator_total(
     rec: Tensor,
     info: Tensor | float = 0.0,
     rho: Tensor | float = 0.0,
-    identity: Tensor | float = 0.0,
 ) -> Tensor:
     r"""Equation (7), what the generator minimises.
 
@@ -306,9 +305,6 @@ def generator_total(
         Equations (1), (4) and (2), scalars.
     info, rho : Tensor, optional
         Equations (5) and (6), scalars, which StarGAN lacks.
-    identity : Tensor, optional
-        `reconstruction` of images that were edited to what they already show, a scalar. It is
-        not in the paper.
 
     Returns
     -------
@@ -321,7 +317,6 @@ def generator_total(
         + config.lambda_rec * rec
         + config.lambda_info * info
         + config.lambda_rho * rho
-        + config.lambda_identity * identity
     )
 
 

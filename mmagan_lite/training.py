@@ -337,8 +337,6 @@ class Trainer:
             "cls": losses.classification(cls, target, config.fake_class > 0),  # (4)
             "rec": losses.reconstruction(x, self._edit(y, z_back)),  # (2)
         }
-        if config.lambda_identity > 0:
-            terms["identity"] = losses.reconstruction(x, self._edit(x, z_back))
         if cor:
             rho_hat = losses.estimate_intensity(cls, cor[0], config.rho_estimate)  # (B,)
             terms["info"] = losses.condition_regression(cor[0], z)  # (5)
