@@ -84,7 +84,7 @@ def test_numbers_and_equations_in_the_text_are_those_of_the_package(path):
     assert list(faults(prose(path))) == []
 
 
-@pytest.mark.parametrize("notebook", ["02", "03", "04", "05", "07", "08"])
+@pytest.mark.parametrize("notebook", ["02", "03", "04", "05", "06", "07", "08"])
 def test_the_notebooks_with_equations_carry_tags(notebook):
     (path,) = (ROOT / "notebooks").glob(f"{notebook}_*.ipynb")
     text = prose(path)

@@ -15,6 +15,7 @@ from mmagan_lite.exercises import (  # noqa: F401
     evaluation,
     generator,
     losses,
+    training,
 )
 from mmagan_lite.exercises.lab import Lab
 from mmagan_lite.exercises.room import EXERCISES, Verdict
