@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 
 import mmagan_lite as mg
-from mmagan_lite import ablation, checkpoints, data, editing, evaluation, plots, runs
+from mmagan_lite import ablation, checkpoints, data, distributed, editing, evaluation, plots, runs
 from mmagan_lite import memory as needs
 from mmagan_lite.config import CHOICES, PROFILES, Config
 
@@ -49,6 +49,19 @@ def _drawn(person: int, shown: list[str], args: argparse.Namespace) -> list[Imag
 
 def train(args: argparse.Namespace) -> None:
     """Train a generator; the options under "configuration" override the profile's."""
+    with distributed.started() as first:  # the only process, or the one that writes
+        trainer = _trained(args, first)
+    if not first:
+        return
+    if trainer.history:
+        plots.history(trainer.history).savefig(args.out / "history.png")
+    print(f"{trainer.step} of {trainer.config.steps} steps are done; the run lies in {args.out}.")
+    if args.export:
+        print(f"Wrote {_export(trainer, args)}.")
+
+
+def _trained(args: argparse.Namespace, first: bool) -> mg.Trainer:
+    """Begin or resume a run, and train it for as long as asked."""
     changes = _changes(args)
     if not args.resume:
         config = Config.profile(args.profile, **changes)
@@ -56,18 +69,14 @@ def train(args: argparse.Namespace) -> None:
         raise ValueError("--resume takes no profile and no configuration: the run has its own.")
     else:
         config = Config.from_dict(checkpoints.load(args.out / "checkpoint.pt")["config"])
-    print(json.dumps(config.to_dict()))
+    if first:
+        print(json.dumps(config.to_dict()), flush=True)
     training, test = (_training_faces(args.data, split, config) for split in ("train", "test"))
     if args.resume:
         trainer = mg.Trainer.resume(args.out, training, config, test=test, compile=args.compile)
     else:
         trainer = mg.Trainer(config, training, args.out, test=test, compile=args.compile)
-    trainer.fit(minutes=args.minutes)
-    if trainer.history:
-        plots.history(trainer.history).savefig(args.out / "history.png")
-    print(f"{trainer.step} of {config.steps} steps are done; the run lies in {args.out}.")
-    if args.export:
-        print(f"Wrote {_export(trainer, args)}.")
+    return trainer.fit(minutes=args.minutes)
 
 
 def _export(trainer: mg.Trainer, args: argparse.Namespace) -> Path:
@@ -233,6 +242,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0, help="the first person [%(default)s]")
 
     sub = command(train)
+    sub.epilog = (
+        "On several GPUs, or with several processes on a CPU: torchrun --nproc-per-node=N -m "
+        "mmagan_lite train ...  The processes share each batch, whose size N has to divide, and "
+        "the result is that of one process but for rounding. If one dies, all end; --resume goes "
+        "on from the last checkpoint with as many processes as you like."
+    )
     sub.add_argument("--profile", choices=PROFILES,
                      help="laptop, or colab where CUDA is there, if not given")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -144,7 +144,9 @@ class MappedFaces(Faces):
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._file = folder.expanduser() / f"{name}-{len(self)}x{self.size}-{digest}.npy"
         if not self._is_whole():
-            self._write(title)
+            with _one_at_a_time(self._file.parent):
+                if not self._is_whole():  # nobody else has made it meanwhile
+                    self._write(title)
         _ = self._pixels  # from here on the file may be deleted
 
     def _is_whole(self) -> bool:
@@ -430,6 +432,23 @@ def write_atomically(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let other processes that want to write to a folder wait, where that is possible.
+
+    The operating system ends the wait when this process ends, however that may be.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):  # not on Windows, nor on every network drive
+            import fcntl
+
+            folder.mkdir(parents=True, exist_ok=True)
+            number = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, number)
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
 
 
 def annotate(true: Tensor, noise: float, random: torch.Generator) -> Tensor:

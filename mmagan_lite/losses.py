@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmagan_lite import distributed
 from mmagan_lite.config import Config
 from mmagan_lite.expressions import N
 
@@ -151,7 +152,7 @@ def condition_regression(cor: Tensor, z: Tensor) -> Tensor:
     """
     known = ~z.isnan().any(1)  # (B,)
     error = (cor - z).masked_fill(~known[:, None], 0)  # (B, 8)
-    return error.square().sum() / known.sum().clamp(min=1)
+    return error.square().sum() / distributed.count(known)
 
 
 def estimate_intensity(logits: Tensor, cor: Tensor, source: str) -> Tensor:
@@ -205,7 +206,7 @@ def intensity(rho_hat: Tensor, rho: Tensor) -> Tensor:
     """
     expressive = rho > 0  # (B,)
     error = (rho_hat - rho).masked_fill(~expressive, 0)  # (B,)
-    return error.square().sum() / expressive.sum().clamp(min=1)
+    return error.square().sum() / distributed.count(expressive)
 
 
 def gradient_penalty(
@@ -238,9 +239,9 @@ def gradient_penalty(
     ----------
     Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, equation (3).
     """
-    alpha = torch.rand(
-        len(real), 1, 1, 1, generator=generator, device=real.device, dtype=real.dtype
-    )
+    whole = len(real) * distributed.processes()
+    alpha = torch.rand(whole, 1, 1, 1, generator=generator, device=real.device, dtype=real.dtype)
+    alpha = distributed.mine(alpha)  # (B, 1, 1, 1)
     x_hat = alpha * real + (1 - alpha) * fake  # (B, 3, H, W)
     slope = _score_gradient(critic, x_hat).norm(dim=1)  # (B,)
     return (slope - 1).square().mean()

@@ -24,11 +24,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
-from mmagan_lite import checkpoints, losses
+from mmagan_lite import checkpoints, distributed, losses
 from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
 from mmagan_lite.cuda import Recorded, ResidentFaces
 from mmagan_lite.data import Faces, batch_indices, check, progress, write_atomically
+from mmagan_lite.distributed import mine
 from mmagan_lite.expressions import N, encode
 
 CRITIC_TERMS = ("adv", "cls", "info", "fake", "gp", "r1")
@@ -56,7 +57,9 @@ class Trainer:
     """Train a generator and its critic, resumable to the bit.
 
     All random numbers of a step come from a generator that is seeded with (seed, stage, step),
-    and so does the choice of its batch. Resuming therefore needs no random states.
+    and so does the choice of its batch. Resuming therefore needs no random states. Several
+    processes can share the work (`distributed`): each trains on its part of every batch, and the
+    first one writes.
 
     Parameters
     ----------
@@ -88,7 +91,8 @@ class Trainer:
     ------
     ValueError
         If nothing can be learned from the data (by CycleGAN: without neutral faces), its images
-        have another size than the configuration's, or the folder already holds a run.
+        have another size than the configuration's, the folder already holds a run, or processes
+        cannot share the batch.
 
     Examples
     --------
@@ -118,7 +122,7 @@ class Trainer:
                 f"{len(data)} faces is neutral; add neutral faces or choose another model."
             )
         self.config, self.data = config, data
-        self.folder = None if folder is None else Path(folder)
+        self.folder = _writable(folder)
         if self.folder and (self.folder / "checkpoint.pt").exists():
             raise ValueError(
                 f"{folder} already holds a run; continue it with Trainer.resume, or give "
@@ -151,10 +155,19 @@ class Trainer:
         # CycleGAN's critics read no classes, so there is nothing to learn beforehand.
         reads_classes = config.model != "cyclegan"
         self.warmup_steps = config.warmup_steps if config.warmup and reads_classes else 0
+        distributed.check_divisible(self._batches())
         self.step, self.warmup_step, self.seconds = 0, 0, 0.0
         self.history: list[dict[str, float]] = []
         faces = data if test is None else test
         self.samples = faces.batch(range(min(4, len(faces))), self.device)["image"]
+
+    def _batches(self) -> dict[str, int]:
+        """How many images come at a time, by what decides it."""
+        config = self.config
+        if config.model == "cyclegan":
+            return {"Half of batch_size": max(1, config.batch_size // 2)}
+        warmup = {"warmup_batch_size": config.warmup_batch_size} if self.warmup_steps else {}
+        return {"batch_size": config.batch_size} | warmup
 
     @property
     def model(self) -> nn.Module:
@@ -164,7 +177,8 @@ class Trainer:
     def fit(self, steps: int | None = None, minutes: float | None = None) -> Self:
         """Train until one of the limits is reached, and always at most to `config.steps`.
 
-        Ctrl-C waits for the step in progress and saves a checkpoint.
+        Ctrl-C waits for the step in progress and saves a checkpoint. Of several processes, the
+        first that reaches a limit, or Ctrl-C, stops all of them after the same step.
 
         Parameters
         ----------
@@ -186,10 +200,13 @@ class Trainer:
             If the folder cannot be written; the last checkpoint is kept.
         MemoryError
             If the device has too little memory; the last checkpoint is kept.
+        ConnectionError
+            If another process that trains with this one is gone; the last checkpoint is kept.
         """
         config = self.config
         goal = config.steps if steps is None else min(config.steps, self.step + steps)
         warmup_steps = self.warmup_steps
+        quiet = {} if distributed.rank() == 0 else {"disable": True}
         started = saved = time.monotonic()
         deadline = math.inf if minutes is None else started + 60 * minutes
         todo = warmup_steps - self.warmup_step + goal - self.step
@@ -197,9 +214,9 @@ class Trainer:
             self.save()
         with (
             _patient_interrupt() as interrupted,
-            progress(total=todo, unit="step") as bar,
+            progress(total=todo, unit="step", **quiet) as bar,
         ):
-            while time.monotonic() < deadline and not interrupted:
+            while not distributed.anyone(interrupted or time.monotonic() >= deadline):
                 before = time.monotonic()
                 if self.warmup_step == warmup_steps and self.step >= goal:
                     break
@@ -214,7 +231,7 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
             self.save()
-        if interrupted:
+        if distributed.anyone(interrupted):
             raise KeyboardInterrupt
         return self
 
@@ -383,7 +400,7 @@ class Trainer:
         values["change"] = (torch.cat(drawn) - torch.cat(domains)).abs().mean()
         loss, gap = 0.0, 0.0
         for way, ((_, critic, _, there), y) in enumerate(zip(ways, drawn, strict=True)):
-            y = critics.replay(way, pair, y, random)
+            y = mine(critics.replay(way, pair, distributed.gather(y), random))
             with self._autocast():
                 score = critic(augment(torch.cat([there, y]), config.augment, random)).to(y.dtype)
             real, fake = score.chunk(2)
@@ -410,13 +427,13 @@ class Trainer:
     def _domain(self, label: int, turn: int, count: int) -> Tensor:
         """Images of one expression, (count, 3, H, W)."""
         domain = (self.data.expression == label).nonzero().flatten()
-        chosen = domain[batch_indices(len(domain), count, turn, self.config.seed)]
+        chosen = domain[mine(batch_indices(len(domain), count, turn, self.config.seed))]
         return self.data.batch(chosen, self.device)["image"]
 
     def _real(self, number: int, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Batch `number` of real faces x, their expressions c' and codes (NaN where unknown)."""
         indices = batch_indices(len(self.data), batch_size, number, self.config.seed)
-        batch = self.data.batch(indices, self.device)
+        batch = self.data.batch(mine(indices), self.device)
         own, rho = batch["expression"], batch["rho"]
         return batch["image"], own, _codes(own, rho)
 
@@ -426,10 +443,10 @@ class Trainer:
         Faces below 0.2 can hardly be told from neutral ones, and the way back to neutral is the
         hardest to learn, since it starts from every expression: so it is asked for most.
         """
-        drawn = torch.randint(
-            len(self.expressions), (count,), generator=self.random, device=self.device
-        )
-        rho = torch.rand(count, generator=self.random, device=self.device)
+        on = {"generator": self.random, "device": self.device}
+        whole = count * distributed.processes()
+        drawn = mine(torch.randint(len(self.expressions), (whole,), **on))
+        rho = mine(torch.rand(whole, **on))
         target = self.expressions[drawn]
         if self.has_neutral:
             target = target.masked_fill(rho < 0.2, 0)
@@ -458,8 +475,8 @@ class Trainer:
 
     def _row(self, step: int, values: dict[str, Tensor]) -> dict[str, float]:
         """A row of the history; all values come from the device in one go."""
-        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
-        row = dict(zip(values, numbers, strict=True))
+        numbers = torch.stack([value.detach().float() for value in values.values()]).cpu()
+        row = dict(zip(values, distributed.mean(numbers).tolist(), strict=True))
         for name, number in row.items():
             if not math.isfinite(number):
                 raise _diverged(f"{name} is {number} at step {step}")
@@ -568,7 +585,7 @@ class Trainer:
         folder = Path(folder)
         saved = checkpoints.load(folder / "checkpoint.pt", config)
         trainer = cls(Config.from_dict(saved["config"]), data, None, device, test, compile)
-        trainer.folder = folder
+        trainer.folder = _writable(folder)
         for name, part in trainer._parts().items():
             part.load_state_dict(saved[name])
         for optimiser in (trainer.generator_optimiser, trainer.critic_optimiser):
@@ -578,7 +595,7 @@ class Trainer:
                     group["lr"] = torch.tensor(float(group["lr"]), device=trainer.device)
         for key, value in saved["progress"].items():
             setattr(trainer, key, value)
-        trainer._read_history(saved["rows"])
+        trainer._read_history(folder / "history.csv", saved["rows"])
         return trainer
 
     def _parts(self) -> dict[str, Any]:
@@ -587,14 +604,14 @@ class Trainer:
         names += ["scaler"] if self.scaler.is_enabled() else []
         return {name: getattr(self, name) for name in names}
 
-    def _read_history(self, rows: int) -> None:
+    def _read_history(self, path: Path, rows: int) -> None:
         """Keep the rows up to the checkpoint; those after it will be written again."""
-        for leftover in self.folder.rglob(".*.part"):  # of a process that was killed
-            leftover.unlink()
-        path = self.folder / "history.csv"
         lines = path.read_text().splitlines(keepends=True)[: rows + 1]
-        with write_atomically(path) as file:
-            file.write("".join(lines).encode())
+        if self.folder:
+            for leftover in self.folder.rglob(".*.part"):  # of a process that was killed
+                leftover.unlink()
+            with write_atomically(path) as file:
+                file.write("".join(lines).encode())
         for row in csv.DictReader(lines):
             numbers = {key: float(value) for key, value in row.items() if value}
             self.history.append({**numbers, "step": int(row["step"])})
@@ -623,15 +640,21 @@ def augment(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
         return x
     batch, channels, height, width = x.shape
     on = {"generator": random, "device": x.device}
-    gain, offset = strength * (0.2 * torch.rand(2, batch, channels, 1, 1, **on) - 0.1)
+    whole = batch * distributed.processes()
+    gain, offset = strength * (0.2 * mine(torch.rand(2, whole, channels, 1, 1, **on), 1) - 0.1)
     reach = round(2 * strength)
-    shift = torch.randint(-reach, reach + 1, (batch, 2), **on)  # pixels
+    shift = mine(torch.randint(-reach, reach + 1, (whole, 2), **on))  # pixels
     still = torch.eye(2, device=x.device).expand(batch, 2, 2)
     move = torch.stack([2 * shift[:, 0] / width, 2 * shift[:, 1] / height], 1)  # all is 2 wide
     positions = F.affine_grid(torch.cat([still, move[:, :, None]], 2), x.shape, False)
     x = F.grid_sample(x, positions, "nearest", "border", align_corners=False)
-    noise = torch.randn(x.shape, **on)
+    noise = mine(torch.randn(whole, channels, height, width, **on))
     return (1 + gain) * x + offset + 0.08 * strength * noise
+
+
+def _writable(folder: str | os.PathLike | None) -> Path | None:
+    """The folder as a path, in the one process that writes to it."""
+    return Path(folder) if folder is not None and distributed.rank() == 0 else None
 
 
 def _codes(expression: Tensor, rho: Tensor) -> Tensor:
@@ -652,6 +675,7 @@ def _adam(network: nn.Module, learning_rate: float, device: torch.device) -> tor
 def _minimise(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.GradScaler) -> None:
     optimiser.zero_grad()
     scaler.scale(loss).backward()
+    distributed.average_gradients(optimiser)
     scaler.step(optimiser)
     scaler.update()
 

@@ -24,7 +24,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
-MORE_TESTS = {"ablation": ["results"]}
+MORE_TESTS = {
+    "ablation": ["results"],
+    "training": ["distributed"],
+}
 PATIENCE = 300  # seconds; a fault may also show as a run without end
 
 
@@ -130,6 +133,26 @@ MUTANTS = [
          "nn.LeakyReLU", "a norm in the critic"),
     ),
     *room(
+        "distributed",
+        ("total(x) / processes()", "total(x)", "sums for means"),
+        ("gradient.copy_(part.view_as(gradient))", "pass", "averages that nobody uses"),
+        (".select(dim + 1, rank())", ".select(dim + 1, 0)", "all take the same part"),
+        ("unflatten(dim, (-1, processes())).select(dim + 1, rank())",
+         "unflatten(dim, (processes(), -1)).select(dim, rank())", "of two batches one each"),
+        ("mine(batch).copy_(part", "batch[: len(part)].copy_(part", "rows of others added up"),
+        ("total(chosen.sum()).clamp(min=1) / processes()", "chosen.sum().clamp(min=1)",
+         "each process has counts of its own"),
+        (".clamp(min=1) / processes()", ".clamp(min=1)", "losses shrink with more processes"),
+        ("if images % processes()", "if False", "batches that cannot be shared pass"),
+        ("x = x.detach().clone()", "x = x.detach()", "what was given changes"),
+        ("except RuntimeError as error", "except ValueError as error", "no word on a lost process"),
+        ("yield number == 0", "yield True", "every process prints"),
+        ("dist.get_rank() if processes() > 1 else 0", "0", "every process is the first"),
+        ('store.add("said", 1) == 1', 'store.add("said", 1) >= 1', "an error said by all"),
+        ("                say(GONE)\n", "", "a process ends in silence"),
+        ("bool(total(torch.tensor(int(bool(flag)))))", "bool(flag)", "each process has its limits"),
+    ),
+    *room(
         "losses",
         ("real_scores.mean() - fake_scores.mean()", "fake_scores.mean() - real_scores.mean()",
          "sign of equation (1)"),
@@ -141,14 +164,15 @@ MUTANTS = [
         ("F.cross_entropy(logits, target)", "F.cross_entropy(logits, target, label_smoothing=0.1)",
          "softened labels"),
         ("z.isnan().any(1)", "z.isnan().all(1)", "codes with one unknown coordinate take part"),
-        ("error.square().sum() / known.sum()", "error.square().sum() / 8 / known.sum()",
+        ("error.square().sum() / distributed.count(known)",
+         "error.square().sum() / 8 / distributed.count(known)",
          "mean over coordinates instead of a sum"),
-        ("/ known.sum().clamp(min=1)", "/ known.sum()", "0 / 0 where nothing is known"),
+        ("/ distributed.count(known)", "/ known.sum()", "0 / 0 where nothing is known"),
         ("logits.softmax(1).amax(1)", "logits.softmax(0).amax(1)", "softmax over the batch"),
         ("return cor.amax(1)", "return cor.mean(1)", "the mean coordinate"),
         ("expressive = rho > 0", "expressive = rho >= 0", "neutral targets take part"),
-        ("/ expressive.sum().clamp(min=1)", "/ len(rho)", "averaged over neutral images too"),
-        ("len(real), 1, 1, 1, gen", "len(real), 3, 1, 1, gen", "one fraction a channel"),
+        ("/ distributed.count(expressive)", "/ len(rho)", "averaged over neutral images too"),
+        ("whole, 1, 1, 1, gen", "whole, 3, 1, 1, gen", "one fraction a channel"),
         ("alpha * real + (1 - alpha) * fake", "alpha * real + alpha * fake", "no interpolate"),
         ("norm(dim=1)", "square().sum(1)", "the squared slope"),
         ("(slope - 1).square()", "(slope - 1).clamp(min=0).square()", "a one-sided penalty"),
@@ -231,8 +255,8 @@ MUTANTS = [
         ("draw(there)", "draw(x)", "identity of the wrong domain"),
         ("losses.least_squares(score, 1)", "losses.least_squares(score, 0)",
          "CycleGAN's generators help their critics"),
-        ("critics.replay(way, pair, y, random)", "y", "no replay"),
-        ("critics.replay(way, pair, y, random)", "critics.replay(0, pair, y, random)",
+        ("mine(critics.replay(way, pair, distributed.gather(y), random))", "y", "no replay"),
+        ("critics.replay(way, pair,", "critics.replay(0, pair,",
          "one pool for both ways"),
         ("if label != 0]", "if label > 1]", "a pair is left out"),
         ("reconstruction(x, back)", "reconstruction(y, back)", "the cycle ends elsewhere"),
@@ -268,6 +292,18 @@ MUTANTS = [
         ("(1 + self.step) / (10 + self.step)", "(10 + self.step) / (1 + self.step)",
          "a memory that does not grow"),
         ("0.08 * strength * noise", "0.8 * strength * noise", "strength of the noise"),
+        ("    distributed.average_gradients(optimiser)\n", "", "each process learns alone"),
+        ("batch(mine(indices), self", "batch(indices, self", "every process reads the whole batch"),
+        ("noise = mine(torch.randn(whole,", "noise = (torch.randn(batch,",
+         "all processes draw the same noise"),
+        ("distributed.gather(y), random)", "y.repeat(distributed.processes(), 1, 1, 1), random)",
+         "CycleGAN's pools hold the images of one process"),
+        ("domain[mine(batch_indices(len(domain), count", "domain[(batch_indices(len(domain), count",
+         "every process reads the whole domain"),
+        ("distributed.mean(numbers).tolist()", "numbers.tolist()", "the history of one process"),
+        ("if folder is not None and distributed.rank() == 0", "if folder is not None",
+         "every process writes"),
+        ("distributed.anyone(interrupted or", "bool(interrupted or", "each process has its limits"),
     ),
     *room(
         "baselines",

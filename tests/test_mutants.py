@@ -31,6 +31,7 @@ def test_every_room_of_networks_training_and_evaluation_has_faults():
         "attention",
         "baselines",
         "discriminator",
+        "distributed",
         "evaluation",
         "generator",
         "losses",
