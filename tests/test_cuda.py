@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import mmagan_lite as mg
+from mmagan_lite import memory
 from mmagan_lite.cuda import ResidentFaces
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -79,3 +80,11 @@ def test_a_model_edits_alike_on_both():
         cpu = model(x, z)
         gpu = model.cuda()(x.cuda(), z.cuda()).cpu()
     assert (cpu - gpu).abs().max() < 0.02
+
+
+def test_measured_memory_holds_at_least_what_stays():
+    config = mg.Config.profile("smoke")
+    counted = memory.estimate(config)
+    measured = memory.measure(config)
+    stays = counted["weights"] + counted["Adam"] + counted["average"] + counted["faces"]
+    assert stays <= measured["allocated"] <= measured["reserved"]

@@ -69,6 +69,20 @@ def test_a_run_is_done_only_with_its_last_checkpoint(tmp_path):
     assert (run.step, run.done) == (4, True)
 
 
+def test_a_run_that_ends_during_a_look_at_it_is_not_done_without_its_last_rows(
+    tmp_path, monkeypatch
+):
+    part = trainer(tmp_path / "run").fit(steps=3)
+    run = Run(part.folder)
+    for name in ("_read_history", "_read_checkpoint"):
+        read = getattr(run, name)
+        monkeypatch.setattr(run, name, lambda read=read: (read(), part.fit())[0])
+    run.refresh()
+    assert run.step == 4 or not run.done
+    run.refresh()
+    assert (run.step, run.done) == (4, True)
+
+
 def test_lines_count_when_they_are_whole(tmp_path):
     run = Run(tmp_path)
     content = (HEADER + "".join(map(line, range(-1, 4)))).encode()
