@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoints": ["load_pretrained", "pretrained_models"],
         "config": ["Config"],
         "data": ["PreparedFaces", "ProceduralFaces"],
+        "diagnostics": ["diagnose"],
         "discriminator": ["Discriminator"],
         "editing": ["edit", "load_model", "sweep"],
         "expressions": ["EXPRESSIONS", "decode", "encode"],
