@@ -547,7 +547,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "good run": Recipe(
-            200,
+            160,
             "The same small networks, but the critic first learns to read faces. No failure.",
             dict(warmup_steps=700),
         ),
