@@ -45,7 +45,7 @@ def identity_map(x: Tensor, y: Tensor, truth: Tensor | None = None) -> float:
     With a global residual, doing nothing is the easiest picture to draw, and it makes the
     reconstruction perfect. It also wins every metric that compares an output with its input.
 
-    Good runs: 0.86 (mmagan-64), 1.2 (mmagan-128), 1.7 (`RECIPES`, "good run"); 7 and more where
+    Good runs: 0.86 (mmagan-64), 1.2 (mmagan-128), 1.5 (`RECIPES`, "good run"); 7 and more where
     the whole picture is painted anew, without the global residual. Failed: 0.09 to 0.12 (two
     seeds) with λ_rec = 1000, 0.00 where the generator has died. Limit: below 0.25.
 
@@ -83,7 +83,7 @@ def ignored_label(x: Tensor, y: Tensor) -> float:
     The change from x to y_c goes by way of the mean of all eight edits. What it has in common
     with the other seven is no answer to the code.
 
-    Good runs: 0.77 (mmagan-64), 0.73 (mmagan-128), 0.92 (`RECIPES`, "good run"); even without
+    Good runs: 0.77 (mmagan-64), 0.73 (mmagan-128), 0.87 (`RECIPES`, "good run"); even without
     the global residual, where most of the change is blur, 0.32 or more (stargan-64). Failed: 0.02
     where nothing in equation (7) asks for an expression. Limit: below 0.1.
 
@@ -190,7 +190,7 @@ def critic_overpowering(history: pd.DataFrame, largest: float) -> float:
     In a game that goes well the two are hard to tell apart. A critic that is always sure says
     nothing any more about which edit is the better one.
 
-    Good runs: 0.16 (mmagan-64), 0.29 (mmagan-128), 0.05 ("good run"). Failed: 0.96 to 0.98 (three
+    Good runs: 0.16 (mmagan-64), 0.29 (mmagan-128), 0.02 ("good run"). Failed: 0.96 to 0.98 (three
     seeds) where G hardly learns; 12 to 320 (three seeds) where the Wasserstein form of equation
     (1) has no penalty, against at most 0.2 with it. Limit: above 0.75.
 
