@@ -489,7 +489,7 @@ def _faces(faces: Faces | None, config: Config | None, count: int) -> Faces:
 
 
 def _end(history: History) -> pd.DataFrame | None:
-    """The last tenth of the game, without columns that hold nothing; None before it begins."""
+    """The last tenth of the game; None before it begins."""
     table = pd.DataFrame(history)
     table = table.reset_index() if table.index.name == "step" else table
     if len(table) and "step" not in table:
@@ -498,7 +498,7 @@ def _end(history: History) -> pd.DataFrame | None:
             f"Trainer.history or the table in history.csv."
         )
     game = table[table["step"] > 0] if len(table) else table
-    end = game.tail(math.ceil(len(game) / 10)).dropna(axis=1, how="all")
+    end = game.tail(math.ceil(len(game) / 10))
     return end if len(end) else None
 
 

@@ -197,38 +197,6 @@ def test_no_failure_is_found_where_there_is_no_history(name):
     assert unknown == {"colour code", "critic overpowering"} | gates
 
 
-def test_the_good_run_has_no_failure():
-    table = diagnose(provoke("good run"), count=16)
-    assert found(table) == set()
-    assert all(is_far_from_its_limit(table, name) for name in DIAGNOSTICS)
-
-
-@pytest.mark.parametrize("name", DIAGNOSTICS)
-def test_a_recipe_provokes_its_failure_and_no_other(name):
-    trainer = provoke(name)
-    table = diagnose(trainer, count=16)
-    assert name in found(table)
-    assert found(table) <= {name} | CONSEQUENCES.get(name, set())
-    diagnostic = DIAGNOSTICS[name]
-    value = table.loc[name, "value"]
-    assert diagnostic.finds(value * 1.4 if diagnostic.fails == "below" else value / 1.2)
-    assert table.loc[name, "advice"] == diagnostic.advice
-    assert trainer.step == RECIPES[name].steps
-
-
-def test_a_wasserstein_critic_wins_without_the_penalty_only():
-    changes = dict(START, losses="paper", global_residual=False, critic_steps=1, lr_critic=1e-2)
-    data = ProceduralFaces("train", START["faces"], 32)
-    values = {}
-    for lambda_gp in (0.0, 10.0):
-        config = Config.profile("smoke", **changes, lambda_gp=lambda_gp)
-        table = diagnose(Trainer(config, data, device="cpu").fit(steps=60), count=8)
-        values[lambda_gp] = table.loc["critic overpowering", "value"]
-    limit = DIAGNOSTICS["critic overpowering"].limit
-    assert values[0.0] > 1.5 * limit
-    assert values[10.0] < limit / 1.5
-
-
 def test_recipes_change_the_start_and_say_why():
     assert set(RECIPES) == {"good run", *DIAGNOSTICS}
     fields = {field.name for field in dataclasses.fields(Config)}
@@ -346,3 +314,38 @@ def test_nothing_stays_on_the_model(trainer):
 def test_bad_input_gets_a_sentence(faces, call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call(faces)
+
+
+# ------------------------------------------------------- the recipes, which take a minute or two
+
+
+def test_the_good_run_has_no_failure():
+    table = diagnose(provoke("good run"), count=16)
+    assert found(table) == set()
+    assert all(is_far_from_its_limit(table, name) for name in DIAGNOSTICS)
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_a_recipe_provokes_its_failure_and_no_other(name):
+    trainer = provoke(name)
+    table = diagnose(trainer, count=16)
+    assert name in found(table)
+    assert found(table) <= {name} | CONSEQUENCES.get(name, set())
+    diagnostic = DIAGNOSTICS[name]
+    value = table.loc[name, "value"]
+    assert diagnostic.finds(value * 1.4 if diagnostic.fails == "below" else value / 1.2)
+    assert table.loc[name, "advice"] == diagnostic.advice
+    assert trainer.step == RECIPES[name].steps
+
+
+def test_a_wasserstein_critic_wins_without_the_penalty_only():
+    changes = dict(START, losses="paper", global_residual=False, critic_steps=1, lr_critic=1e-2)
+    data = ProceduralFaces("train", START["faces"], 32)
+    values = {}
+    for lambda_gp in (0.0, 10.0):
+        config = Config.profile("smoke", **changes, lambda_gp=lambda_gp)
+        table = diagnose(Trainer(config, data, device="cpu").fit(steps=60), count=8)
+        values[lambda_gp] = table.loc["critic overpowering", "value"]
+    limit = DIAGNOSTICS["critic overpowering"].limit
+    assert values[0.0] > 1.5 * limit
+    assert values[10.0] < limit / 1.5
