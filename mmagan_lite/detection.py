@@ -1,19 +1,30 @@
 """Find a face in a photograph, cut it out upright, and put an edited one back without a seam."""
 
 import functools
+import io
 import math
+import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from skimage.transform import SimilarityTransform
+from torch import Tensor
+from torch.nn import functional as F
+
+Picture = Image.Image | np.ndarray | str | Path | bytes | BinaryIO
+"""What `load_image` takes, and all that call it."""
 
 MIN_PROBABILITY = 0.9  # MTCNN's own threshold of 0.7 also lets collars and ears through
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # "JPEG" opens MPO, too
 """What pictures may be, whatever they are called; for others Pillow may start Ghostscript."""
+
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 DETECTION_SIDE = 640  # larger photographs are shrunk to this for finding, not for cropping
 
@@ -27,6 +38,7 @@ CASCADE_EYE_LINE = 0.4
 CASCADE_EYE_DISTANCE = 0.385
 
 FEATHER = 0.1  # share of the crop's side over which an edit fades out
+STRIP = 128  # rows of a photograph that are changed at a time
 
 
 class FaceNotFoundError(ValueError):
@@ -69,58 +81,131 @@ class Face:
         return (left + right) / 2, (top + bottom) / 2
 
 
-def load_image(source: Image.Image | np.ndarray | str | Path) -> Image.Image:
+def load_image(source: Picture) -> Image.Image:
     """Any usual picture as an upright RGB image.
 
-    EXIF rotation is applied; grey, palette, CMYK and 16-bit grey become RGB; what is transparent
-    becomes white.
+    EXIF rotation is applied; grey, palette, CMYK and 16-bit pictures become RGB of 8 bits; what
+    is transparent becomes white; of an animation the first frame is taken.
 
     Parameters
     ----------
-    source : PIL image, uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), or path
+    source : PIL image, uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), path, bytes or file
+        Bytes are the content of a file, such as an upload; a file is open for reading bytes.
 
     Returns
     -------
     PIL.Image.Image
-        Mode RGB, at least 16 x 16 pixels.
+        Mode RGB, at least 16 x 16 pixels. An upright RGB image is given back as it is, not
+        copied.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     TypeError
-        If `source` is of another type, or an array not of uint8.
+        If `source` is of another type, an array not of uint8, or a file of text.
     ValueError
-        If the file is no readable picture, or the picture has a wrong shape or size.
+        If the file is no readable picture, or the picture has a wrong shape or size. The limit
+        is Pillow's: ``PIL.Image.MAX_IMAGE_PIXELS``, 89 megapixels.
     """
-    if isinstance(source, str | Path):
-        image = _open(Path(source))
-    elif isinstance(source, np.ndarray):
-        image = _from_array(source)
-    elif isinstance(source, Image.Image):
-        image = ImageOps.exif_transpose(source)
-    else:
-        raise TypeError(
-            f"Expected a PIL image, a uint8 array or a path; got {type(source).__name__}."
-        )
+    if isinstance(source, np.ndarray):
+        return _upright(_from_array(source), "The array")
+    if isinstance(source, Image.Image):
+        return _upright(source, "The picture")
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(io.BytesIO(source), "The file")
+    if hasattr(source, "read"):
+        return _from_open_file(source)
+    raise TypeError(
+        f"Expected a PIL image, a uint8 array, a path, the bytes of a file or an open file; got "
+        f"{type(source).__name__}."
+    )
+
+
+def _from_path(path: Path) -> Image.Image:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if not path.is_file():  # opening a pipe would wait for ever
+        what = "a folder" if path.is_dir() else "no ordinary file"
+        raise ValueError(f"{path} is {what}, not a readable picture; give the path of a picture.")
+    with path.open("rb") as file:
+        return _from_file(file, str(path))
+
+
+def _from_open_file(file: BinaryIO) -> Image.Image:
+    if file.seekable():
+        file.seek(0)  # whoever has just written a picture stands at its end
+    content, name = file.read(), getattr(file, "name", None)
+    if not isinstance(content, bytes):
+        raise TypeError("The file is open for text; open it for bytes: open(path, 'rb').")
+    return _from_file(io.BytesIO(content), name if isinstance(name, str) else "The file")
+
+
+def _from_file(file: BinaryIO, name: str) -> Image.Image:
+    """Its picture; `name` is what errors call the file."""
+    head = file.read(12)
+    if not head:
+        raise ValueError(f"{name} is not a readable picture: it is empty (0 bytes).")
+    if _is_heic(head):
+        _prepare_for_heic(name)
+    with _open(file, name) as image:
+        return _upright(image, name)
+
+
+def _open(file: BinaryIO, name: str) -> Image.Image:
+    """Read the head of a file; its pixels are not unpacked yet."""
+    heif = ("HEIF",) if "HEIF" in Image.OPEN else ()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(file, formats=(*FORMATS, *heif))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ValueError(
+            f"{name} is too large: pictures of more than {Image.MAX_IMAGE_PIXELS / 1e6:.3g} "
+            f"megapixels are not read; give a smaller copy."
+        ) from None
+    except Exception:  # a broken file makes Pillow raise almost anything
+        raise ValueError(
+            f"{name} is not a readable picture, whatever its name says; expected a JPEG, PNG, "
+            f"WebP, GIF, BMP, TIFF or HEIC file."
+        ) from None
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
+
+
+def _prepare_for_heic(name: str) -> None:
+    """Teach Pillow the format of iPhones, by the library for it."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{name} is a HEIC picture, which needs one package more: pip install pillow-heif, "
+            f"or save the picture as JPEG."
+        ) from None
+    register_heif_opener()
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """Unpacked, turned as its EXIF says, and in RGB."""
     if min(image.size) < 16:
         raise ValueError(
             f"The picture is only {image.width} x {image.height} pixels; give one of at least "
             f"16 x 16."
         )
-    return _to_rgb(image)
-
-
-def _open(path: Path) -> Image.Image:
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return ImageOps.exif_transpose(image)
-    except Exception as error:  # a broken file makes Pillow raise almost anything
-        raise ValueError(f"{path} is not a readable picture ({error}).") from None
+        image.load()
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+    except Exception as error:  # as above; some messages fill several lines
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"{name} is not a readable picture: it is damaged or cut off ({reason})."
+        ) from None
+    return image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image)
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -150,7 +235,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    if image.mode not in ("RGBA", "P"):
+        rgb.info.pop("icc_profile", None)  # it told what grey or CMYK look like
+    return rgb
 
 
 # ---------------------------------------------------------------------------------- finding
@@ -187,24 +275,26 @@ def _cascade():
     return Cascade(lbp_frontal_face_cascade_filename())
 
 
-def detect(image: Image.Image | np.ndarray | str | Path) -> list[Face]:
+def detect(image: Picture) -> list[Face]:
     """Find faces, by MTCNN (Zhang et al. 2016) or by scikit-image's cascade without it.
 
     Faces smaller than a sixteenth of the picture's longer side are not looked for.
 
     Parameters
     ----------
-    image : PIL image, uint8 array or path
+    image : PIL image, uint8 array, path, bytes or file
         As in `load_image`.
 
     Returns
     -------
     list of Face
-        The largest first; empty if there is none.
+        The largest first; empty if there is none. `left_to_right` puts them in the order in
+        which people count them.
     """
     image = load_image(image)
     shrink = min(1.0, DETECTION_SIDE / max(image.size))
-    small = image.resize([max(1, round(side * shrink)) for side in image.size])
+    sides = [max(1, round(side * shrink)) for side in image.size]
+    small = image.resize(sides, reducing_gap=3)  # large photographs first by whole numbers
     least = max(20, max(small.size) // 16)
     if min(small.size) < least:
         return []
@@ -252,16 +342,21 @@ def _scaled(face: Face, factor: float) -> Face:
     return Face(tuple(side * factor for side in face.box), face.probability, points)
 
 
-def find_face(image: Image.Image | np.ndarray | str | Path, which: int | None = None) -> Face:
+def left_to_right(faces: Iterable[Face]) -> list[Face]:
+    """Faces in the order in which `find_face` and `mmagan_lite.edit` count them, from 1."""
+    return sorted(faces, key=lambda face: face.centre)
+
+
+def find_face(image: Picture, face: int | None = None) -> Face:
     """The face that is meant: the only one, one much larger than the others, or the chosen one.
 
     Parameters
     ----------
-    image : PIL image, uint8 array or path
+    image : PIL image, uint8 array, path, bytes or file
         As in `load_image`.
-    which : int, optional
-        Index into the faces from the largest to the smallest, 0 the largest. Default: the
-        largest, if it is at least four times as large as the next.
+    face : int, optional
+        Which one, counted from left to right, the first being 1. Default: the largest, if it
+        is at least four times as large as the next.
 
     Returns
     -------
@@ -274,7 +369,7 @@ def find_face(image: Image.Image | np.ndarray | str | Path, which: int | None = 
     SeveralFacesError
         If there are several and none was chosen.
     ValueError
-        If there is no face number `which`.
+        If there is no face of that number.
     """
     faces = detect(image)
     if not faces:
@@ -282,28 +377,33 @@ def find_face(image: Image.Image | np.ndarray | str | Path, which: int | None = 
             "No face was found in the picture; give one with a face seen from the front and at "
             "least a sixteenth as large as the picture."
         )
-    if which is None:
-        if len(faces) > 1 and faces[0].area < 4 * faces[1].area:
-            raise SeveralFacesError(
-                f"{len(faces)} faces were found ({_places(faces)}); choose one with which=."
-            )
-        return faces[0]
-    if not 0 <= which < len(faces):
-        raise ValueError(f"There is no face number {which}; found: {_places(faces)}.")
-    return faces[which]
+    if face is not None:
+        return _numbered(faces, face)
+    if len(faces) > 1 and faces[0].area < 4 * faces[1].area:
+        raise SeveralFacesError(
+            f"{len(faces)} faces were found, from left to right {_places(faces)}; choose one by "
+            f"its number, such as face=1."
+        )
+    return faces[0]
+
+
+def _numbered(faces: list[Face], number: int) -> Face:
+    if not 1 <= number <= len(faces):
+        raise ValueError(
+            f"There is no face number {number}; found, from left to right: {_places(faces)}."
+        )
+    return left_to_right(faces)[number - 1]
 
 
 def _places(faces: list[Face]) -> str:
-    centres = (face.centre for face in faces)
-    return ", ".join(f"{i} at x = {x:.0f}, y = {y:.0f}" for i, (x, y) in enumerate(centres))
+    centres = (face.centre for face in left_to_right(faces))
+    return ", ".join(f"{i} at x = {x:.0f}, y = {y:.0f}" for i, (x, y) in enumerate(centres, 1))
 
 
 # ------------------------------------------------------------------- cropping and pasting back
 
 
-def align(
-    image: Image.Image | np.ndarray | str | Path, face: Face, size: int = 128
-) -> tuple[Image.Image, SimilarityTransform]:
+def align(image: Picture, face: Face, size: int = 128) -> tuple[Image.Image, SimilarityTransform]:
     """Cut a face out: eyes level, in the middle, the face filling about 80 % of the frame.
 
     The scale comes from the distance of the eyes, which expressions leave alone, while a smile
@@ -312,7 +412,7 @@ def align(
 
     Parameters
     ----------
-    image : PIL image, uint8 array or path
+    image : PIL image, uint8 array, path, bytes or file
         As in `load_image`.
     face : Face
         From `detect` or `find_face`; without landmarks the head is taken to be upright.
@@ -355,28 +455,35 @@ def _window(transform: SimilarityTransform, size: int) -> tuple[int, int, int, i
 
 
 def _crop(image: Image.Image, transform: SimilarityTransform, size: int) -> Image.Image:
-    left, top, right, bottom = _window(transform, size)
-    columns = np.arange(left, right).clip(0, image.width - 1)  # repeats the edge pixels
-    rows = np.arange(top, bottom).clip(0, image.height - 1)
-    patch = Image.fromarray(np.asarray(image)[rows[:, None], columns])
+    window = _window(transform, size)
+    patch = _cut_out(image, window)
     shrink = max(1, round(1 / transform.scale))  # averages pixels first: no aliasing
-    into_patch = np.diag([1 / shrink, 1 / shrink, 1]) @ _translation(-left, -top)
+    into_patch = np.diag([1 / shrink, 1 / shrink, 1]) @ _translation(-window[0], -window[1])
     matrix = into_patch @ transform.inverse.params  # crop -> photograph -> patch
-    return _resample(patch.reduce(shrink), matrix, (size, size))
+    coefficients = tuple(matrix[:2].ravel())
+    return patch.reduce(shrink).transform(
+        (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
+    )
+
+
+def _cut_out(image: Image.Image, window: tuple[int, int, int, int]) -> Image.Image:
+    """A part of an image; beyond the image its edge pixels are repeated."""
+    (left, top, right, bottom), (width, height) = window, image.size
+    x0, x1 = np.clip(left, 0, width - 1), np.clip(right, 1, width)
+    y0, y1 = np.clip(top, 0, height - 1), np.clip(bottom, 1, height)
+    inside = image.crop(tuple(map(int, (x0, y0, x1, y1))))
+    missing = (y0 - top, bottom - y1), (x0 - left, right - x1), (0, 0)
+    if not np.any(missing):
+        return inside
+    return Image.fromarray(np.pad(np.asarray(inside), missing, mode="edge"))
 
 
 def _translation(x: float, y: float) -> np.ndarray:
     return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
 
 
-def _resample(image: Image.Image, matrix: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Resample, `matrix` (3, 3) leading from (x, y) in the result to (x, y) in the image."""
-    coefficients = tuple(matrix[:2].ravel())
-    return image.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
-
-
 def paste_back(
-    photo: Image.Image | np.ndarray | str | Path,
+    photo: Picture,
     edited_crop: Image.Image,
     transform: SimilarityTransform,
 ) -> Image.Image:
@@ -414,19 +521,42 @@ def paste_back(
     photo = load_image(photo)
     crop = np.asarray(_crop(photo, transform, size), dtype=np.float32)
     change = np.asarray(edited_crop.convert("RGB"), dtype=np.float32) - crop
-    change *= _fade(size)[:, :, None]
+    change = _enlarged(torch.from_numpy(change), transform.scale)  # (1, 3, n, n)
 
+    result = photo.copy()
     left, top, right, bottom = _window(transform, size)
     left, top = max(left, 0), max(top, 0)
     right, bottom = min(right, photo.width), min(bottom, photo.height)
-    matrix = transform.params @ _translation(left, top)  # window -> photograph -> crop
-    window = (right - left, bottom - top)
-    channels = [_resample(Image.fromarray(c), matrix, window) for c in np.moveaxis(change, 2, 0)]
+    for upper in range(top, bottom, STRIP):  # needs little memory, however large the face
+        box = (left, upper, right, min(upper + STRIP, bottom))
+        result.paste(_changed(photo.crop(box), change, _places_in(transform, box, size)), box)
+    return result
 
-    pixels = np.array(photo)
-    inside = pixels[top:bottom, left:right]
-    inside[:] = (inside + np.stack(channels, 2)).round().clip(0, 255)
-    return Image.fromarray(pixels)
+
+def _enlarged(change: Tensor, scale: float) -> Tensor:
+    """A change (size, size, 3), faded out and fine enough to be read between its pixels."""
+    size = len(change)
+    side = max(2, round(min(4, 2 / scale) * size))
+    change = change.permute(2, 0, 1)[None]  # (1, 3, size, size)
+    change = F.interpolate(change, (side, side), mode="bicubic", antialias=True)
+    return change * torch.from_numpy(_fade(side))  # (1, 3, side, side)
+
+
+def _places_in(transform: SimilarityTransform, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """Where the pixels of a box in the photograph lie in the crop, from -1 to 1: (1, H, W, 2)."""
+    left, top, right, bottom = box
+    across, down = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
+    grid = np.empty((1, len(down), len(across), 2), np.float32)
+    for axis, (a, b, c) in enumerate(transform.params[:2] * 2 / size):
+        grid[0, :, :, axis] = np.add.outer(b * down + c - 1, a * across)
+    return torch.from_numpy(grid)
+
+
+def _changed(pixels: Image.Image, change: Tensor, places: Tensor) -> Image.Image:
+    """Pixels with the change added that is found at their places."""
+    change = F.grid_sample(change, places, align_corners=False)[0].permute(1, 2, 0)  # (H, W, 3)
+    sums = np.asarray(pixels) + change.numpy()
+    return Image.fromarray(np.rint(sums, out=sums).clip(0, 255, out=sums).astype(np.uint8))
 
 
 def _fade(size: int) -> np.ndarray:

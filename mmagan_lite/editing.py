@@ -3,9 +3,9 @@
 import functools
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,13 +15,12 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from mmagan_lite import checkpoints, detection
 from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
+from mmagan_lite.detection import Face, Picture
 from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
 
 DEFAULT_MODEL = "mmagan-64"
 """The generator that edits where none is given."""
-
-Picture = Image.Image | np.ndarray | str | Path
 
 
 def edit(
@@ -29,7 +28,7 @@ def edit(
     expression: str | int,
     rho: float = 1.0,
     model: Generator | None = None,
-    face: str = "crop",
+    face: str | int | Face = "crop",
 ) -> Image.Image:
     """Give the face in a picture another expression.
 
@@ -39,7 +38,8 @@ def edit(
 
     Parameters
     ----------
-    image : PIL image, uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), or path
+    image : PIL image, uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), path, bytes or file
+        As in `detection.load_image`.
     expression : str or int
         A name in `EXPRESSIONS` or its label.
     rho : float
@@ -47,9 +47,11 @@ def edit(
     model : Generator, optional
         From `load_pretrained`, `load_model` or `Trainer.model`. Default: the one that comes
         with the package.
-    face : {"crop", "detect"}
+    face : {"crop", "detect"}, int or detection.Face
         "crop": the picture is a square that a face fills. "detect": find the face in a
-        photograph, and put it back edited.
+        photograph, and put it back edited. A number: the same with the face of that number,
+        counted from left to right, the first being 1. A face from `detection.detect` on this
+        photograph: the same without looking for it again.
 
     Returns
     -------
@@ -62,7 +64,8 @@ def edit(
         If the picture does not exist or is of no type listed above.
     ValueError
         If it is not readable or not square ("crop"); if no face or several are found in it
-        ("detect"); if the expression is unknown or ρ is outside [0, 1].
+        ("detect"), fewer than the number or none at the place of the given face; if the
+        expression is unknown or ρ is outside [0, 1].
     """
     z = encode(expression, rho)  # (8,)
     if z.dim() != 1:
@@ -75,7 +78,7 @@ def sweep(
     expression: str | int,
     steps: int = 7,
     model: Generator | None = None,
-    face: str = "crop",
+    face: str | int | Face = "crop",
 ) -> list[Image.Image]:
     """The same picture with growing strength of an expression.
 
@@ -102,19 +105,39 @@ def sweep(
     return _edit(image, z, model, face)
 
 
-def _edit(image: Picture, z: Tensor, model: Generator | None, face: str) -> list[Image.Image]:
+def _edit(
+    image: Picture, z: Tensor, model: Generator | None, face: str | int | Face
+) -> list[Image.Image]:
     """Edit one picture once for each code in z, (K, 8)."""
-    if face not in ("crop", "detect"):
-        raise ValueError(f"face must be 'crop' or 'detect'; got {face!r}.")
+    _check_face(face)
     photo = detection.load_image(image)
     model = model or default_model()
     if face == "crop":
         changes = _changes(_square(photo), z, model)  # (K, 3, size, size)
         return [_add(photo, change) for change in changes]
-    size = image_size(model)
-    crop, transform = detection.align(photo, detection.find_face(photo), size)
+    crop, transform = detection.align(photo, _found(photo, face), image_size(model))
     crops = [_add(crop, change) for change in _changes(crop, z, model)]
     return [detection.paste_back(photo, edited, transform) for edited in crops]
+
+
+def _check_face(face: str | int | Face) -> None:
+    number = isinstance(face, Integral) and not isinstance(face, bool)
+    if not (number or isinstance(face, Face) or face in ("crop", "detect")):
+        raise ValueError(
+            f"face must be 'crop', 'detect', a number that counts faces from left to right (1, 2, "
+            f"...) or a Face from detection.detect; got {face!r}."
+        )
+
+
+def _found(photo: Image.Image, face: str | int | Face) -> Face:
+    if not isinstance(face, Face):
+        return detection.find_face(photo, None if face == "detect" else face)
+    if not detection.contains((0, 0, *photo.size), face.centre):
+        raise ValueError(
+            f"The face lies outside the picture of {photo.width} x {photo.height} pixels; detect "
+            f"it in this picture."
+        )
+    return face
 
 
 @torch.inference_mode()
