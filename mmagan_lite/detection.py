@@ -37,6 +37,10 @@ EYE_DISTANCE = 0.275
 CASCADE_EYE_LINE = 0.4
 CASCADE_EYE_DISTANCE = 0.385
 
+# What an edit may change: an oval as high as the crop. It holds 99 % of what expressions change in
+# drawn faces, and leaves out the backdrop beside the face, where generators leave traces.
+OVAL_WIDTH = 0.84  # as a share of its height
+ROUNDNESS = 2.5  # 2 would be an ellipse; this is a little nearer to a box, for the jaw
 FEATHER = 0.1  # share of the crop's side over which an edit fades out
 STRIP = 128  # rows of a photograph that are changed at a time
 
@@ -489,9 +493,9 @@ def paste_back(
 ) -> Image.Image:
     """Carry the edit of a crop over to its photograph.
 
-    What is added is the *difference* that the edit made, faded out towards the frame: so there
-    is no seam, and what was not edited keeps the sharpness of the photograph, however small the
-    crop is.
+    What is added is the *difference* that the edit made, faded out towards an oval around the
+    face: so there is no seam, and what was not edited keeps the sharpness of the photograph,
+    however small the crop is.
 
     Parameters
     ----------
@@ -505,7 +509,7 @@ def paste_back(
     Returns
     -------
     PIL.Image.Image
-        A new image of the photograph's size; outside the frame its pixels are exactly equal.
+        A new image of the photograph's size; outside the oval its pixels are exactly equal.
 
     Raises
     ------
@@ -560,7 +564,8 @@ def _changed(pixels: Image.Image, change: Tensor, places: Tensor) -> Image.Image
 
 
 def _fade(size: int) -> np.ndarray:
-    """1 in the middle, falling smoothly to 0 at the frame: shape (size, size)."""
-    from_edge = np.minimum(np.arange(size), np.arange(size)[::-1]) / (FEATHER * size)
-    ramp = (1 - np.cos(np.pi * from_edge.clip(0, 1))) / 2
-    return np.outer(ramp, ramp).astype(np.float32)
+    """1 on the face, falling smoothly to 0 at an oval around it: shape (size, size)."""
+    from_middle = np.abs(np.linspace(-1, 1, size)) ** ROUNDNESS
+    reach = np.add.outer(from_middle, from_middle / OVAL_WIDTH**ROUNDNESS) ** (1 / ROUNDNESS)
+    ramp = (1 - reach) / (2 * FEATHER)  # 0 at the oval, 1 where the edit counts in full
+    return ((1 - np.cos(np.pi * ramp.clip(0, 1))) / 2).astype(np.float32)
