@@ -480,7 +480,7 @@ def _measured(
         columns["error_input"] = (x - truth).square().sum((1, 2, 3)).tolist()
         columns["change_outside"] = ((change * same).sum((1, 2)) / same.sum((1, 2))).tolist()
         for i, gates in enumerate(edits.attention.get(name, ())):
-            columns[f"attention_{i + 1}"] = _auc(gates[:, 0], ~same)
+            columns[f"attention_{i + 1}"] = auc(gates[:, 0], ~same)
     return pd.DataFrame(columns)
 
 
@@ -499,7 +499,7 @@ def _compared(reference: Tensor, y: Tensor, other: str, perceptual: bool) -> dic
     return columns
 
 
-def _auc(gates: Tensor, mask: Tensor) -> list[float]:
+def auc(gates: Tensor, mask: Tensor) -> list[float]:
     """Chance that a cell inside the mask has a larger gate than one outside; NaN without both.
 
     A cell of the map (B, h, w) is inside if most of its pixels in the mask (B, H, W) are.

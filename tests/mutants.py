@@ -388,7 +388,7 @@ MUTANTS = [
          "changes inside count as outside"),
         ("network(reference, y).flatten()", "network(y, y).flatten()",
          "LPIPS of an image to itself"),
-        ("_auc(gates[:, 0], ~same)", "_auc(gates[:, 0], same)",
+        ("auc(gates[:, 0], ~same)", "auc(gates[:, 0], same)",
          "gates where nothing should change"),
         ("gates.shape[1:])[:, 0] > 0.5", "gates.shape[1:])[:, 0] >= 0.5", "half a cell is inside"),
         ("source = data.expression[indices]", "source = data.expression[indices].flip(0)",

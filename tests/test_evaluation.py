@@ -209,7 +209,7 @@ def test_auc_counts_pairs_of_cells_and_is_nothing_where_all_or_no_cells_are_insi
     inside = mask.float().view(5, 3, 2, 3, 2).sum((2, 4)) >= 3
     assert inside[0].sum() == 1
     expected = [brute_force_auc(*pair) for pair in zip(gates, inside, strict=True)]
-    assert evaluation._auc(gates, mask) == pytest.approx(expected, nan_ok=True)
+    assert evaluation.auc(gates, mask) == pytest.approx(expected, nan_ok=True)
     assert [math.isnan(value) for value in expected] == [False, False, False, True, True]
 
 
