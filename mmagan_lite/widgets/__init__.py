@@ -16,9 +16,9 @@ from torch import nn
 
 from mmagan_lite.editing import Picture
 from mmagan_lite.generator import Generator
-from mmagan_lite.widgets.inspector import AttentionInspector
 from mmagan_lite.widgets.comparer import VariantComparer
 from mmagan_lite.widgets.explorer import PERSON, ExpressionExplorer, SweepStrip
+from mmagan_lite.widgets.inspector import AttentionInspector
 from mmagan_lite.widgets.muscles import ActionUnitPlayground
 from mmagan_lite.widgets.training import TrainingPanel
 
