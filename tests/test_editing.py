@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,13 @@ class Brighter(nn.Module):
     def forward(self, x, z):
         self.seen.append(x)
         return x + self.step * z.sum(1)[:, None, None, None]
+
+
+class Identity(Brighter):
+    """A generator that leaves every picture as it is."""
+
+    def forward(self, x, z):
+        return x
 
 
 def picture(width, height, high=150):
@@ -69,11 +78,13 @@ def test_the_generator_sees_the_picture_at_its_own_size():
     assert model.seen[0].min() >= -1
 
 
-def test_an_array_and_a_path_give_what_the_picture_gives(tmp_path, generator):
+def test_every_way_to_hand_over_a_picture_gives_the_same(tmp_path, generator):
     crop = picture(70, 70)
-    crop.save(tmp_path / "crop.png")
+    path = tmp_path / "crop.png"
+    crop.save(path)
     wanted = np.asarray(edit(crop, "disgust", 1.0, generator))
-    for source in (np.asarray(crop), tmp_path / "crop.png", str(tmp_path / "crop.png")):
+    content = path.read_bytes()
+    for source in (np.asarray(crop), path, str(path), content, io.BytesIO(content)):
         assert np.array_equal(edit(source, "disgust", 1.0, generator), wanted)
 
 
@@ -119,8 +130,101 @@ def test_a_sweep_edits_the_same_place_of_a_photograph():
 
 
 def test_a_photograph_without_a_face_is_refused():
-    with pytest.raises(detection.FaceNotFoundError, match="No face was found"):
-        edit(Image.new("RGB", (200, 200), "teal"), "fear", model=Brighter(), face="detect")
+    empty = Image.new("RGB", (200, 200), "teal")
+    for face in ("detect", 1):
+        with pytest.raises(detection.FaceNotFoundError, match="No face was found"):
+            edit(empty, "fear", model=Brighter(), face=face)
+
+
+@pytest.fixture(scope="module")
+def two_people():
+    """The astronaut twice: her face at x = 226, and smaller at 512 + 177."""
+    scene = Image.new("RGB", (912, 512), "grey")
+    scene.paste(Image.fromarray(astronaut()), (0, 0))
+    scene.paste(Image.fromarray(astronaut()).resize((400, 400)), (512, 0))
+    return scene
+
+
+def changed_columns(photo, edited):
+    change = np.asarray(edited).astype(int) - np.asarray(photo)
+    columns = np.flatnonzero(change.any((0, 2)))
+    return columns.min(), columns.max()
+
+
+@pytest.mark.parametrize(("number", "middle"), [(1, 226), (2, 689), (np.int64(2), 689)])
+def test_a_number_chooses_a_face_from_left_to_right(two_people, number, middle):
+    edited = edit(two_people, "anger", 0.7, Brighter(), face=number)
+    left, right = changed_columns(two_people, edited)
+    assert middle - 100 < left < middle < right < middle + 100
+    faces = detection.left_to_right(detection.detect(two_people))
+    same = edit(two_people, "anger", 0.7, Brighter(), face=faces[number - 1])
+    assert np.array_equal(edited, same)
+    _, last = sweep(two_people, "anger", 2, Brighter(), face=number)
+    assert changed_columns(two_people, last)[0] == pytest.approx(left, abs=2)
+
+
+def test_several_faces_and_a_wrong_number_get_a_sentence_that_says_how_to_choose(two_people):
+    with pytest.raises(detection.SeveralFacesError, match=r"2 faces were found, .*face=1"):
+        edit(two_people, "anger", model=Brighter(), face="detect")
+    for number in (0, 3, -1):
+        with pytest.raises(ValueError, match=f"no face number {number}; found, from left to right"):
+            edit(two_people, "anger", model=Brighter(), face=number)
+
+
+def test_a_face_that_was_found_is_not_looked_for_again(two_people, monkeypatch):
+    face = detection.find_face(two_people, 2)
+    monkeypatch.setattr(detection, "detect", None)
+    assert changed_columns(two_people, edit(two_people, "fear", 1, Brighter(), face))[0] > 512
+    smaller = two_people.resize((456, 256))
+    with pytest.raises(ValueError, match="outside the picture of 456 x 256 pixels; detect it"):
+        edit(smaller, "fear", 1, Brighter(), face)
+
+
+# -------------------------------------------------------------------------------------- no seam
+
+
+@pytest.fixture(params=["astronaut", "neutral_front/002_03.jpg", "smiling_front/135_08.jpg"])
+def portrait(request):
+    """A photograph and the one face in it."""
+    if request.param == "astronaut":
+        photo = Image.fromarray(astronaut())
+    else:
+        photo = detection.load_image(request.getfixturevalue("london") / request.param)
+    return photo, detection.find_face(photo)
+
+
+def test_a_generator_that_changes_nothing_gives_the_photograph(portrait):
+    photo, face = portrait
+    for rho in (0, 1):
+        edited = edit(photo, "fear", rho, Identity(128), face)
+        assert np.array_equal(edited, photo)
+    square = photo.crop((0, 0, 300, 300))
+    assert np.array_equal(edit(square, "fear", 1, Identity()), square)
+
+
+@pytest.mark.parametrize("name", ["mmagan-64", "mmagan-128"])
+def test_the_edit_of_a_photograph_ends_without_an_edge_around_the_face(portrait, name):
+    photo, face = portrait
+    model = mg.load_pretrained(name)
+    edited = edit(photo, "surprise", 1.0, model, face)
+    change = np.asarray(edited).astype(int) - np.asarray(photo)
+    place = oval_place(photo, face)  # 1 at the oval, 0 in its middle
+    assert not change[place > 1].any()
+    assert np.abs(change[place < 0.6]).max() > 60
+    steps = np.abs(np.stack([np.diff(change, axis=0)[:, :-1], np.diff(change, axis=1)[:-1]]))
+    at_the_end = np.abs(place[:-1, :-1] - 1) < 0.03
+    assert steps[:, at_the_end].max() <= 2
+    change[place > 0.8] = 0  # cut out and pasted, instead of faded out
+    steps = np.abs(np.stack([np.diff(change, axis=0)[:, :-1], np.diff(change, axis=1)[:-1]]))
+    assert steps[:, np.abs(place[:-1, :-1] - 0.8) < 0.03].max() > 5
+
+
+def oval_place(photo, face):
+    """How far out a photograph's pixels lie in the oval of an edit, from its middle: (H, W)."""
+    _, transform = detection.align(photo, face, 2)  # the crop reaches from 0 to 2
+    x, y = np.meshgrid(np.arange(photo.width) + 0.5, np.arange(photo.height) + 0.5)
+    u, v = np.abs(transform(np.stack([x.ravel(), y.ravel()], 1)) - 1).T
+    return (((u / 0.84) ** 2.5 + v**2.5) ** 0.4).reshape(x.shape)
 
 
 # ----------------------------------------------------------------------------------- bad input
@@ -134,7 +238,11 @@ def test_a_photograph_without_a_face_is_refused():
         ({"rho": 1.5}, "rho must be .* got 1.5"),
         ({"rho": float("nan")}, "rho must be .* got nan"),
         ({"rho": [0.1, 0.2]}, "one expression and one rho"),
-        ({"face": "find"}, "face must be 'crop' or 'detect'; got 'find'"),
+        ({"face": "find"}, "face must be 'crop', 'detect', a number .* got 'find'"),
+        ({"face": True}, "face must be .* got True"),
+        ({"face": 1.5}, "face must be .* got 1.5"),
+        ({"face": None}, "face must be .* got None"),
+        ({"image": b"text"}, "The file is not a readable picture, whatever its name says"),
         ({"image": picture(100, 64)}, "must be square; got 100 x 64 pixels.*face='detect'"),
         ({"image": picture(8, 8)}, "only 8 x 8 pixels"),
         ({"image": np.zeros((64, 64, 2), np.uint8)}, r"\(64, 64, 2\)"),
@@ -147,7 +255,7 @@ def test_bad_input_gets_a_sentence(changes, sentence):
 
 
 def test_a_picture_of_another_type_gets_a_sentence():
-    with pytest.raises(TypeError, match="Expected a PIL image, a uint8 array or a path; got list"):
+    with pytest.raises(TypeError, match=r"Expected a PIL image, .* an open file; got list"):
         edit([1, 2], "fear", model=Brighter())
     with pytest.raises(TypeError, match="must be of uint8"):
         edit(np.zeros((64, 64, 3)), "fear", model=Brighter())
