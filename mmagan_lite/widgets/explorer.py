@@ -1,7 +1,7 @@
 """The panels that edit one face: by expression and strength, and as a strip of strengths."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import traitlets
@@ -97,15 +97,26 @@ class ExpressionExplorer(Panel):
     def received(self, file: str, data: bytes) -> None:
         """Edit the photograph that was uploaded."""
         try:
-            self.photo = Photograph(data)
+            photo = Photograph(data)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        for cache in (self._input, self._output):
-            cache.cache_clear()
-        self.forget()
-        self.controls = self._controls()
-        self.face = 1
-        self.redraw()
+        with self._one_at_a_time:  # nothing of the photograph before is prepared meanwhile
+            self.photo = photo
+            for cache in (self._input, self._output):
+                cache.cache_clear()
+            self.forget()
+            self.controls = self._controls()
+            self.face = 1
+            self.redraw()
+
+    @traitlets.validate("face")
+    def _present(self, proposal: Mapping) -> int:
+        """A face that is there."""
+        number, count = proposal["value"], len(self.photo.faces) if self.photo else 0
+        if number > count:
+            found = f"the photograph has {count}" if count else "there is no photograph"
+            raise ValueError(f"There is no face {number}, {found}; 0 is the drawn person.")
+        return proposal["value"]
 
     def _controls(self) -> list[dict]:
         controls = [

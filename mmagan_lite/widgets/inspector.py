@@ -1,7 +1,7 @@
 """The panel that shows where the network looks."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import traitlets
@@ -62,6 +62,14 @@ class AttentionInspector(Panel):
             ],
             identity=identity,
         )
+
+    @traitlets.validate("block")
+    def _present(self, proposal: Mapping) -> int:
+        """A block that is there."""
+        count = self._count(self.identity)
+        if proposal["value"] > count:
+            raise ValueError(f"There is no block {proposal['value']}; give 1 to {count}.")
+        return proposal["value"]
 
     def compose(self, values: Values) -> Frame:
         """Output, the block's map, what really changes, and the weights of the channels."""

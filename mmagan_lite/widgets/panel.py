@@ -81,7 +81,8 @@ class Panel(anywidget.AnyWidget):
         What the front end draws: name, kind, label, and what else the kind needs; see the
         functions `choice`, `slider`, `sliders`, `presets`, `button` and `upload`.
     frame : dict
-        What is shown, for the front end.
+        What the kernel showed last, for the front end, which shows frames that it has already
+        without asking. `picture` and `describe` always follow the controls.
     progress : float
         Share of the frames that have been prepared, 0 to 1.
     problem : str
@@ -97,14 +98,18 @@ class Panel(anywidget.AnyWidget):
     progress = traitlets.Float(1.0).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
+    # Of all panels: when the user last moved something, and whose turn it is to prepare.
+    _touched = -PAUSE
+    _turn = threading.Lock()
+
     def __init__(self, controls: Sequence[Mapping[str, Any]], **values: Any) -> None:
         super().__init__(controls=list(controls), **values)
         self._known: set[str] = set()  # positions whose frames the browser has
-        self._one_at_a_time = threading.Lock()
-        self._touched = -PAUSE  # when the user last moved something
+        self._one_at_a_time = threading.RLock()  # composes, sends, or changes what is edited
         self._new_work = threading.Event()
         self._worker: threading.Thread | None = None
         self.observe(self._moved, self.names)
+        self.observe(lambda _: self._new_work.set(), "comm")  # the thread ends with the panel
         self.on_msg(self._hear)
         self.redraw()
 
@@ -238,26 +243,29 @@ class Panel(anywidget.AnyWidget):
 
     def _moved(self, change: Mapping[str, Any]) -> None:
         """Follow a control, unless the browser has what it asks for."""
-        self._touched = time.monotonic()
+        Panel._touched = time.monotonic()
         self._new_work.set()
         if _key(self.values()) in self._known:
-            return
-        self._try(self.redraw)
+            self.problem = ""
+        else:
+            self._try(self.redraw)
 
     def _try(self, function: Any) -> None:
         """Call a function; what goes wrong is shown in the panel, too."""
+        self.problem = ""  # so that the same problem, found again, is told again
         try:
             function()
         except Exception as error:
             self.problem = str(error) or repr(error)
             raise
-        self.problem = ""
 
     def _hear(self, panel: "Panel", message: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         """Take a message of the browser."""
-        self._touched = time.monotonic()
+        Panel._touched = time.monotonic()
         if message["kind"] == "view":  # a page shows the panel and has no frames yet
             self._known.clear()
+            if self.frame.get("values") != self.values():
+                self._try(self.redraw)
             self._new_work.set()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
@@ -274,29 +282,39 @@ class Panel(anywidget.AnyWidget):
         """Take a picture that was uploaded."""
 
     def forget(self) -> None:
-        """Drop the frames in the browser, because what they show is no longer true."""
-        self._known.clear()
-        self.send({"kind": "forget"})
+        """Drop all frames in the browser; what is shown has to be drawn again."""
+        with self._one_at_a_time:
+            self._known.clear()
+            self._new_work.set()
+            self.send({"kind": "forget"})
+            self.frame = {}  # so that the next one is sent, even if it is the same as before
 
     def _work(self) -> None:
         """Prepare frames whenever there is something to prepare."""
+        told = ""
         while self.comm is not None:
             self._new_work.wait()
             self._new_work.clear()
+            before, told = told, ""
             try:
                 self._prepare()
             except Exception as error:
-                self.problem = f"Pictures could not be prepared: {error}"
+                told, self.progress = f"Pictures could not be prepared: {error}", 1.0
+            if told or self.problem == before:
+                self.problem = told
 
     def _prepare(self) -> None:
         """Send the frames that the browser lacks, until a control is moved."""
-        todo = [values for values in self.ahead() if _key(values) not in self._known]
+        with self._one_at_a_time:
+            ahead = {_key(values): values for values in self.ahead()}
+            todo = [values for key, values in ahead.items() if key not in self._known]
         for number, values in enumerate(todo):
-            while (quiet := time.monotonic() - self._touched) < PAUSE:
+            while (quiet := time.monotonic() - Panel._touched) < PAUSE:
                 time.sleep(PAUSE - quiet)
-            if self._new_work.is_set() or self.comm is None:
-                return
-            self._send_frame(values)
+            with Panel._turn, self._one_at_a_time:
+                if self._new_work.is_set() or self.comm is None:
+                    return
+                self._send_frame(values)
             if number % 4 == 0:
                 self.progress = number / len(todo)
         self.progress = 1.0
@@ -304,6 +322,7 @@ class Panel(anywidget.AnyWidget):
     def _send_frame(self, values: Values) -> None:
         if len(self._known) > KEPT:
             self.forget()
+            self.redraw()
         frame = self._packed(values)
         tiles = list(itertools.chain(*frame["rows"]))
         images = [tile["image"] for tile in tiles]
@@ -329,7 +348,8 @@ class Panel(anywidget.AnyWidget):
             if control["name"] in asked:
                 chosen = list(asked[control["name"]])
             elif control.get("next"):
-                start = options.index(getattr(self, control["name"]))
+                now = getattr(self, control["name"])
+                start = options.index(now) if now in options else 0
                 chosen = [options[(start + i) % len(options)] for i in range(min(3, len(options)))]
             else:
                 continue

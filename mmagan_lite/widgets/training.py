@@ -51,7 +51,7 @@ class TrainingPanel(Panel):
     def __init__(self, folder: str | os.PathLike, seconds: float = 1.0) -> None:
         self.run, self.seconds = runs.Run(folder), seconds
         self._shown: list[DisplayHandle] = []
-        self._drawing, self._stop = threading.RLock(), threading.Event()
+        self._stop = threading.Event()
         super().__init__([button("stop", "Stop watching")])
         earlier = self.watching.pop(self.run.folder, None)
         if earlier:
@@ -103,13 +103,16 @@ class TrainingPanel(Panel):
 
     def compose(self, values: Values) -> Frame:
         """The curves, one person's edits, and a sentence about the run."""
-        with self._drawing:
+        with self._one_at_a_time:
             return Frame([[tile] for tile in self._tiles()], self._sentence())
 
     def describe(self) -> str:
         """One sentence about the run: how far it is, and what the curves say there."""
-        with self._drawing:
+        with self._one_at_a_time:
             return self._sentence()
+
+    def _prepare(self) -> None:
+        """Nothing: there is one frame, and the progress is the run's."""
 
     def _tiles(self) -> list[Tile]:
         if self.run.problem:
@@ -169,7 +172,7 @@ class TrainingPanel(Panel):
         while not self.run.done and not self._stop.wait(pause):
             started = time.thread_time()
             try:
-                with self._drawing:
+                with self._one_at_a_time:
                     self.run.refresh()
                     before, seen = seen, self._seen()
                     if seen != before:
@@ -189,7 +192,7 @@ class TrainingPanel(Panel):
 
     def _finish(self) -> None:
         """Show the last state, also where the notebook stores it."""
-        with self._drawing:
+        with self._one_at_a_time:
             self.run.refresh()
             self.redraw()
             self._end()
