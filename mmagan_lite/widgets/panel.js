@@ -7,7 +7,6 @@
 
 function render({ model, el }) {
   const frames = new Map(); // position of the controls -> frame
-  const urls = [];
   const panel = add(el, "div", { className: "mmagan-panel", role: "group" });
   panel.setAttribute("aria-label", model.get("title"));
   const controls = add(panel, "div", { className: "mmagan-controls" });
@@ -31,15 +30,20 @@ function render({ model, el }) {
   }
 
   function keep(frame) {
+    const key = position(frame.values);
     for (const tile of frame.rows.flat()) tile.url = url(tile.image);
-    frames.set(position(frame.values), frame);
+    release(frames.get(key));
+    frames.set(key, frame);
   }
 
-  function url(image) {
-    if (typeof image === "string") return image;
-    const made = URL.createObjectURL(new Blob([image], { type: "image/png" }));
-    urls.push(made);
-    return made;
+  // Pictures stay in memory until they are given back.
+  function release(frame) {
+    for (const tile of frame?.rows.flat() ?? []) URL.revokeObjectURL(tile.url);
+  }
+
+  function forget() {
+    for (const frame of frames.values()) if (frame !== shown) release(frame);
+    frames.clear();
   }
 
   function show(latest = null) {
@@ -58,7 +62,11 @@ function render({ model, el }) {
   }
 
   function build() {
-    const focused = controls.contains(document.activeElement) && document.activeElement.id;
+    const focused = controls.contains(document.activeElement) && document.activeElement;
+    const name = focused && focused.closest("[data-name]").dataset.name;
+    const parts = () => [...controls.querySelectorAll(`[data-name="${name}"]`)]
+      .flatMap((part) => [part, ...part.querySelectorAll("*")]);
+    const place = parts().indexOf(focused);
     controls.replaceChildren();
     updates = [];
     for (const control of model.get("controls")) {
@@ -73,8 +81,9 @@ function render({ model, el }) {
         tell,
       });
       if (update) updates.push(update);
+      for (const part of controls.children) part.dataset.name ??= control.name;
     }
-    if (focused) document.getElementById(focused)?.focus();
+    parts()[place]?.focus();
     show();
   }
 
@@ -90,10 +99,9 @@ function render({ model, el }) {
     "change:problem": () => tell(model.get("problem")),
     "change:frame": () => arrived(model.get("frame")),
     "msg:custom": (message, buffers) => {
-      if (message.kind === "forget") frames.clear();
+      if (message.kind === "forget") forget();
       if (message.kind !== "frame") return;
-      for (const tile of message.frame.rows.flat()) tile.image = buffers[tile.image];
-      keep(message.frame);
+      keep(copy(message.frame, (image) => buffers[image]));
       show();
     },
     change: () => show(), // values that the kernel set
@@ -101,7 +109,7 @@ function render({ model, el }) {
 
   function arrived(frame) {
     if (!frame.rows) return;
-    keep({ ...frame, rows: frame.rows.map((row) => row.map((tile) => ({ ...tile }))) });
+    keep(copy(frame, (image) => image));
     show(frames.get(position(frame.values)));
   }
 
@@ -114,8 +122,20 @@ function render({ model, el }) {
   model.send({ kind: "view" });
   return () => {
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
-    for (const made of urls) URL.revokeObjectURL(made);
+    release(shown);
+    forget();
   };
+}
+
+// Other views of the panel get the same frames, and make URLs of their own.
+function copy(frame, image) {
+  const tiles = (row) => row.map((tile) => ({ ...tile, image: image(tile.image) }));
+  return { ...frame, rows: frame.rows.map(tiles) };
+}
+
+function url(image) {
+  if (typeof image === "string") return image;
+  return URL.createObjectURL(new Blob([image], { type: "image/png" }));
 }
 
 function add(parent, tag, properties = {}) {
@@ -149,14 +169,15 @@ function empty(row) {
   return figure;
 }
 
-let count = 0; // makes names of controls unique in a page
+// Names of controls, unique in a page that may hold several copies of this file.
+const unique = () => `mmagan-${Math.random().toString(36).slice(2)}`;
 
 const CONTROLS = {
   // One of a few: radio buttons, with a picture of what each would show where `pictured`.
   choice(parent, { label, options, texts, pictured }, panel) {
     const set = add(parent, "fieldset", { className: pictured ? "mmagan-pictured" : "" });
     add(set, "legend", { textContent: label });
-    const group = `mmagan-${++count}`;
+    const group = unique();
     const buttons = options.map((value, number) => {
       const choice = add(set, "label");
       const button = add(choice, "input", {
@@ -244,16 +265,17 @@ const CONTROLS = {
 };
 
 function slide(row, label, options, texts, get, set) {
-  const id = `mmagan-${++count}`;
+  const id = unique();
   add(row, "label", { textContent: label, htmlFor: id });
   const range = add(row, "input", { type: "range", id, min: 0, max: options.length - 1, step: 1 });
   const readout = add(row, "output", { htmlFor: id });
   range.oninput = () => set(options[range.valueAsNumber]);
   return () => {
     const place = nearest(options, get());
+    const text = options[place] === get() ? texts[place] : String(get());
     range.valueAsNumber = place;
-    range.setAttribute("aria-valuetext", texts[place]);
-    readout.textContent = texts[place];
+    range.setAttribute("aria-valuetext", text);
+    readout.textContent = text;
   };
 }
 
