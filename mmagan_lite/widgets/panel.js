@@ -36,13 +36,13 @@ function render({ model, el }) {
     frames.set(key, frame);
   }
 
-  // Pictures stay in memory until they are given back.
+  // Pictures stay in memory until they are given back; those on the page stay there all the same.
   function release(frame) {
     for (const tile of frame?.rows.flat() ?? []) URL.revokeObjectURL(tile.url);
   }
 
   function forget() {
-    for (const frame of frames.values()) if (frame !== shown) release(frame);
+    for (const frame of frames.values()) release(frame);
     frames.clear();
   }
 
@@ -122,7 +122,6 @@ function render({ model, el }) {
   model.send({ kind: "view" });
   return () => {
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
-    release(shown);
     forget();
   };
 }
