@@ -251,7 +251,8 @@ def colab(index, tmp_path_factory):
     (site / "google" / "colab" / "__init__.py").write_text("from google.colab import output\n")
     (site / "google" / "colab" / "output.py").write_text(OUTPUT)
     (site / "colab.pth").write_text(f"{there}\nimport google.colab\n")
-    return folder / "venv" / "bin" / "python", there
+    yield folder / "venv" / "bin" / "python", there
+    shutil.rmtree(folder)  # 400 MB
 
 
 # What anywidget calls there.
