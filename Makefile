@@ -12,7 +12,7 @@ NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 STEADY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 CUDA_VISIBLE_DEVICES= \
 	TQDM_DISABLE=1 MMAGAN_PROFILE=$(PROFILE) MMAGAN_CACHE="$(CURDIR)/build/cache"
 
-.PHONY: help setup lab test notebooks clean
+.PHONY: help setup lab app test notebooks clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ setup: $(SET_UP)  ## Install everything into .venv (about 5 GB on Linux; once)
 lab: setup  ## Set up, then open the first notebook in JupyterLab (LAB="--no-browser ...")
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) \
 		notebooks/00_start_here.ipynb
+
+app: setup  ## Serve notebook 09 as an application, its panels without its code (APP="--port 8899")
+	MMAGAN_PROFILE=smoke $(BIN)/voila notebooks/09_explore.ipynb $(APP)
 
 test: setup  ## Set up, then run every check, the notebooks included
 	$(BIN)/ruff check

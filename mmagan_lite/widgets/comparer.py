@@ -9,7 +9,7 @@ import traitlets
 from PIL import Image
 from torch import nn
 
-from mmagan_lite import ablation, checkpoints, editing
+from mmagan_lite import ablation, editing
 from mmagan_lite.evaluation import edited
 from mmagan_lite.expressions import EXPRESSIONS, encode
 from mmagan_lite.widgets import pictures
@@ -24,8 +24,6 @@ from mmagan_lite.widgets.panel import (
     slider,
     strengths,
 )
-
-SHIPPED = {"mmagan": "mmagan-row-64"}  # the others are called after their row
 
 
 class VariantComparer(Panel):
@@ -114,10 +112,7 @@ class VariantComparer(Panel):
 @functools.cache
 def shipped() -> dict[str, nn.Module]:
     """The rows of the ablation that come with the package, by their labels in tables."""
-    return {
-        label: checkpoints.load_pretrained(SHIPPED.get(row, f"{row}-64"))
-        for row, label in ablation.LABELS.items()
-    }
+    return {ablation.LABELS[row]: model for row, model in ablation.load_rows(64).items()}
 
 
 def _error_removed(before: Image.Image, after: Image.Image, truth: Image.Image) -> float:

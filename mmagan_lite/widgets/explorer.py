@@ -29,10 +29,11 @@ from mmagan_lite.widgets.panel import (
 
 PERSON = FIRST_IDENTITY["test"] + 7
 SIDE = 2048  # pixels: larger photographs are made smaller on their way to the panel
+CROP = 256  # pixels: a face of a photograph, upright
 SHOWN = 640  # pixels: a photograph in the panel
 NOTE = (
-    "These weights have learned from drawn faces only: on a photograph expect traces of the "
-    "expression, not a convincing one."
+    "These weights have learned from drawn faces only: on a photograph expect the brows and the "
+    "mouth of a drawing, not a convincing expression."
 )
 
 
@@ -220,7 +221,7 @@ class Photograph:
         return whole
 
     def _aligned(self, face: int) -> tuple[Image.Image, SimilarityTransform]:
-        return detection.align(self.image, self.faces[face - 1], pictures.TILE)
+        return detection.align(self.image, self.faces[face - 1], CROP)
 
 
 def _say(expression: str, rho: float) -> str:

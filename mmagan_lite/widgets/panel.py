@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import anywidget
 import traitlets
 from PIL import Image
-from tqdm.auto import tqdm
 
-from mmagan_lite.data import write_atomically
+from mmagan_lite.data import progress, write_atomically
 from mmagan_lite.widgets import pictures
 
 HERE = Path(__file__).parent
@@ -361,7 +360,8 @@ class Panel(anywidget.AnyWidget):
         """The exported page."""
         images: dict[str, int] = {}  # data URI -> its place in the page
         positions = list(self._positions(controls))
-        frames = [self._stored(v, images) for v in tqdm(positions, "pictures", leave=False)]
+        bar = progress(positions, desc="pictures", leave=False)
+        frames = [self._stored(values, images) for values in bar]
         now = {name: value for name, value in self.values().items() if name in positions[0]}
         now = now if now in positions else positions[0]
         traits = {"title": self.title, "controls": controls, "names": [*positions[0]]}
