@@ -237,7 +237,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             f"convert it to 8 bits first."
         )
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")  # convert copies
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     rgb = image.convert("RGB")
     if image.mode not in ("RGBA", "P"):

@@ -332,7 +332,7 @@ def white_corner():
     return image
 
 
-DEEP = pixels(SMALL) * 257 - (pixels(SMALL) > 0)  # one level too low to be rounding's work
+DEEP = pixels(SMALL) * 256 + 99  # the lower byte says nothing of the picture
 GREY = SMALL.convert("L")
 ROUGH = 12  # mean of the differences that 255 colours or a coarse JPEG make
 KINDS = {
