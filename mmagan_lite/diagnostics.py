@@ -6,6 +6,7 @@ purpose. Limits lie between good runs and failed ones, with room on both sides; 
 give the figures.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -590,7 +591,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 they take 5 to 25 seconds, and 5 more the first time, to draw the faces."""
 
 
-def provoke(name: str, folder: str | os.PathLike | None = None, device: str = "cpu") -> Trainer:
+def provoke(
+    name: str,
+    folder: str | os.PathLike | None = None,
+    device: str = "cpu",
+    steps: int | None = None,
+    **changes: Any,
+) -> Trainer:
     """Train by a recipe.
 
     Parameters
@@ -600,6 +607,10 @@ def provoke(name: str, folder: str | os.PathLike | None = None, device: str = "c
     folder : path, optional
         As for `Trainer`. Default: nowhere.
     device : str or torch.device
+    steps : int, optional
+        Of the generator. Default: the recipe's.
+    **changes
+        Further fields of `Config`: to cure the failure, or to be quicker.
 
     Returns
     -------
@@ -608,14 +619,16 @@ def provoke(name: str, folder: str | os.PathLike | None = None, device: str = "c
     Raises
     ------
     ValueError
-        If there is no such recipe.
+        If there is no such recipe or field, or a value is out of its range.
 
     Examples
     --------
     >>> diagnose(provoke("mode collapse"))
+    >>> diagnose(provoke("mode collapse", lambda_rec=10.0))
     """
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}; expected one of {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
-    faces = ProceduralFaces("train", recipe.config.faces, recipe.config.image_size)
-    return Trainer(recipe.config, faces, folder, device).fit(steps=recipe.steps)
+    config = dataclasses.replace(recipe, changes={**recipe.changes, **changes}).config
+    faces = ProceduralFaces("train", config.faces, config.image_size)
+    return Trainer(config, faces, folder, device).fit(recipe.steps if steps is None else steps)

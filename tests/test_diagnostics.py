@@ -209,6 +209,17 @@ def test_recipes_change_the_start_and_say_why():
             assert getattr(recipe.config, key) == value
 
 
+def test_a_recipe_can_be_changed_and_cut_short():
+    short = dict(width=2, critic_width=2, faces=16)
+    trainer = provoke("mode collapse", steps=2, lambda_rec=5.0, **short)
+    assert trainer.step == 2
+    assert len(trainer.data) == 16
+    expected = {**START, **RECIPES["mode collapse"].changes, **short, "lambda_rec": 5.0}
+    assert trainer.config == Config.profile("smoke", **expected)
+    assert RECIPES["mode collapse"].changes["lambda_rec"] == 0.0
+    assert provoke("mode collapse", steps=0, **short).step == 0
+
+
 # ----------------------------------------------------------------------- histories, bad input
 
 
@@ -309,6 +320,10 @@ def test_nothing_stays_on_the_model(trainer):
         (lambda f: diagnose(lambda x, z: x, f, [{"gap": 1.0}]), "A history has a column step"),
         (lambda f: diagnose("mmagan-46"), "Unknown weights 'mmagan-46'"),
         (lambda f: provoke("mode colapse"), "Unknown recipe 'mode colapse'; expected one of good"),
+        (
+            lambda f: provoke("mode collapse", lambda_rek=1.0),
+            "Unknown field of Config 'lambda_rek'",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence(faces, call, sentence):
