@@ -321,6 +321,10 @@ def animated(form, **options):
 
 
 def clear_corner(mode="RGBA"):
+    if mode == "RGB":
+        image = SMALL.copy()
+        image.paste((255, 0, 254), (0, 0, 20, 20))
+        return image
     image = SMALL.convert("RGBA")
     image.paste((9, 9, 9, 0), (0, 0, 20, 20))
     return image if mode == "RGBA" else image.quantize(255)
@@ -346,7 +350,7 @@ KINDS = {
     "PNG, transparent": (lambda: encoded(clear_corner(), "PNG"), white_corner(), 0),
     "PNG, palette": (lambda: encoded(clear_corner("P"), "PNG"), white_corner(), ROUGH),
     "PNG, one transparent colour": (
-        lambda: encoded(SMALL, "PNG", transparency=SMALL.getpixel((0, 0))), SMALL, ROUGH,
+        lambda: encoded(clear_corner("RGB"), "PNG", transparency=(255, 0, 254)), white_corner(), 0,
     ),
     "PNG, 16 bits": (lambda: deep_png(2, DEEP), SMALL, 1),
     "PNG, 16 bits grey": (lambda: deep_png(0, DEEP[..., :1]), SMALL.getchannel("R"), 1),
