@@ -90,7 +90,8 @@ class Panel(anywidget.AnyWidget):
 
     _esm = HERE / "panel.js"
     _css = HERE / "panel.css"
-    title = traitlets.Unicode("").tag(sync=True)
+    title = ""  # each kind of panel has its own
+    label = traitlets.Unicode("").tag(sync=True)  # the title, for the front end
     controls = traitlets.List().tag(sync=True)
     names = traitlets.List().tag(sync=True)  # of the controls that have a value
     frame = traitlets.Dict().tag(sync=True)
@@ -102,7 +103,7 @@ class Panel(anywidget.AnyWidget):
     _turn = threading.Lock()
 
     def __init__(self, controls: Sequence[Mapping[str, Any]], **values: Any) -> None:
-        super().__init__(controls=list(controls), **values)
+        super().__init__(label=self.title, controls=list(controls), **values)
         self._known: set[str] = set()  # positions whose frames the browser has
         self._one_at_a_time = threading.RLock()  # composes, sends, or changes what is edited
         self._new_work = threading.Event()
@@ -201,7 +202,9 @@ class Panel(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """The live panel, and its picture and text for pages that have no kernel."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        picture = pictures.png(self.picture().quantize(256), optimize=True)
+        # This method keeps colours that are rare, such as those of the eyes; the default does not.
+        palette = self.picture().quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
+        picture = pictures.png(palette, optimize=True)
         return {
             WIDGET_VIEW: view,
             "image/png": base64.b64encode(picture).decode(),
@@ -364,7 +367,7 @@ class Panel(anywidget.AnyWidget):
         frames = [self._stored(values, images) for values in bar]
         now = {name: value for name, value in self.values().items() if name in positions[0]}
         now = now if now in positions else positions[0]
-        traits = {"title": self.title, "controls": controls, "names": [*positions[0]]}
+        traits = {"label": self.title, "controls": controls, "names": [*positions[0]]}
         traits |= now | {"frame": {}, "progress": 1, "problem": "", "prepared": frames}
         page = {"traits": traits, "images": [*images]}
         script = (HERE / "panel.js").read_text().replace("export default { render };\n", "")

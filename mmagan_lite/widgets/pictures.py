@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mmagan_lite import editing, faces
 
-TILE, THUMBNAIL, GAP, CAPTION = 208, 98, 10, 22  # pixels
+TILE, THUMBNAIL, GAP, CAPTION = 256, 122, 10, 22  # pixels
 RANGE = 64  # 8-bit levels at which the picture of a difference is fully red or blue
 HEAT = matplotlib.colormaps["inferno"]
 BLUE = (0, 114, 178)
