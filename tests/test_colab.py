@@ -29,6 +29,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from refresh import WIDGET_VIEW
 from set_repository import HOST, NOT_SET, repository
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -255,13 +256,15 @@ def colab(index, tmp_path_factory):
     shutil.rmtree(folder)  # 400 MB
 
 
-# What anywidget calls there.
-OUTPUT = """class _widgets:
+MANAGER = "https://example.org/manager.js"
+# Colab's page draws a panel of anywidget only where its output names who manages it; anywidget
+# asks for that name as here.
+OUTPUT = f"""class _widgets:
     _installed_url = None
 
 
 def enable_custom_widget_manager():
-    _widgets._installed_url = "https://example.org/manager.js"
+    _widgets._installed_url = {MANAGER!r}
 """
 
 
@@ -325,7 +328,7 @@ perceptual.lpips_network()
 perceptual.inception_network()
 installed = importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
 modules = (ipywidgets, numpy, torch, torchvision, mmagan_lite)
-print("FACTS", json.dumps([[d.name for d in installed], {m.__name__: m.__file__ for m in modules}]))
+print(json.dumps([[d.name for d in installed], {m.__name__: m.__file__ for m in modules}]))
 """
 
 
@@ -338,20 +341,17 @@ def imports(path):
 
 
 def run_in(folder, python, notebook):
-    """Run a notebook in a folder by the kernel of a python, and give the text that it printed."""
+    """Run a notebook in a folder by the kernel of a python, and give all outputs."""
     spec = folder / "share" / "kernels" / "colab"
     spec.mkdir(parents=True)
     argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(
-        json.dumps({"argv": argv, "display_name": "", "language": ""})
-    )
+    text = json.dumps({"argv": argv, "display_name": "", "language": ""})
+    (spec / "kernel.json").write_text(text)
     work = folder / "content"
     work.mkdir()
-    NotebookClient(
-        notebook, kernel_name="colab", resources={"metadata": {"path": work}}, timeout=240
-    ).execute()
-    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
-    return "".join(o.text for o in outputs if o.output_type == "stream")
+    where = {"metadata": {"path": work}}
+    NotebookClient(notebook, kernel_name="colab", resources=where, timeout=240).execute()
+    return [o for cell in notebook.cells for o in cell.get("outputs", [])]
 
 
 @pytest.mark.timeout(600)
@@ -368,10 +368,14 @@ def test_the_first_notebook_runs_on_a_machine_like_colab(colab, published, tmp_p
         cell.source = cell.source.replace(ADDRESS, published.as_uri())
     notebook.cells += [new_code_cell(set_up(path) + "\n" + imports(path)) for path in NOTEBOOKS[1:]]
     notebook.cells.append(new_code_cell(LOOK))
-    printed = run_in(tmp_path, python, notebook)
+    outputs = run_in(tmp_path, python, notebook)
 
     assert {name: fingerprint(there, name) for name in names} == before
-    installed, files = json.loads(re.search(r"^FACTS (.+)$", printed, re.MULTILINE)[1])
+    panels = [o.metadata for o in outputs if WIDGET_VIEW in o.get("data", {})]
+    assert panels
+    manager = {"colab": {"custom_widget_manager": {"url": MANAGER}}}
+    assert [panel.get(WIDGET_VIEW) for panel in panels] == [manager] * len(panels)
+    installed, files = json.loads(outputs[-1].text)
     # venv brings setuptools up to Python 3.11.
     new = {canonicalize_name(name) for name in installed} - {"pip", "setuptools"}
     assert new == {*lacking(), "mmagan-lite"}
