@@ -8,7 +8,7 @@
 function render({ model, el }) {
   const frames = new Map(); // position of the controls -> frame
   const panel = add(el, "div", { className: "mmagan-panel", role: "group" });
-  panel.setAttribute("aria-label", model.get("title"));
+  panel.setAttribute("aria-label", model.get("label"));
   const controls = add(panel, "div", { className: "mmagan-controls" });
   const progress = add(panel, "progress", { max: 1 });
   progress.setAttribute("aria-label", "Pictures prepared");
