@@ -108,7 +108,8 @@ class Panel(anywidget.AnyWidget):
         self._one_at_a_time = threading.RLock()  # composes, sends, or changes what is edited
         self._new_work = threading.Event()
         self._worker: threading.Thread | None = None
-        self.observe(self._moved, self.names)
+        if self.names:  # to observe no names would mean all of them
+            self.observe(self._moved, self.names)
         self.observe(lambda _: self._new_work.set(), "comm")  # the thread ends with the panel
         self.on_msg(self._hear)
         self.redraw()
