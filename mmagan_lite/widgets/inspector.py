@@ -103,7 +103,8 @@ class AttentionInspector(Panel):
 
     def _count(self, identity: int) -> int:
         """How many blocks have attention."""
-        _, _, maps = self._look(identity, "neutral", 0.0)
+        known = isinstance(self.model, Generator)  # the baselines are not asked
+        maps = self._look(identity, "neutral", 0.0)[2] if known else []
         if not maps:
             raise ValueError(
                 "This generator has no attention to show; give one with MMARM blocks "

@@ -98,8 +98,9 @@ class TrainingPanel(Panel):
         PIL.Image.Image
             The curves of `plots.history`; below them one person's edits in the newest samples.
         """
-        rows = self._composed({}).rows
-        return pictures.stack([tile.image for row in rows for tile in row])
+        images = [tile.image for row in self._composed({}).rows for tile in row]
+        nothing = ("no curves yet", Image.new("RGB", (round(100 * plots.WIDTH), 1), "white"))
+        return pictures.stack(images or [pictures.row([nothing], 1)])
 
     def compose(self, values: Values) -> Frame:
         """The curves, one person's edits, and a sentence about the run."""
