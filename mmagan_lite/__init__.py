@@ -1,7 +1,7 @@
 """MMA-GAN, small enough to read in an evening: edit a face's expression at a chosen strength.
 
 >>> import mmagan_lite as mg
->>> model = mg.load_pretrained("mmagan-64")
+>>> model = mg.load_pretrained("mmagan-128")
 >>> mg.edit("photo.jpg", "surprise", rho=0.8, model=model)
 """
 

@@ -19,7 +19,7 @@ from mmagan_lite.detection import Face, Picture
 from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
 
-DEFAULT_MODEL = "mmagan-64"
+DEFAULT_MODEL = "mmagan-128"
 """The generator that edits where none is given."""
 
 

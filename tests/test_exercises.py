@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mmagan_lite import losses
-from mmagan_lite.editing import default_model
 from mmagan_lite.exercises import EXERCISES, check, lab
+from mmagan_lite.exercises.lab import trained
 from mmagan_lite.exercises.matrix import page
 from mmagan_lite.exercises.room import GREEN, GREY, RED, Outcome, _flat, exercise
 
@@ -141,7 +141,7 @@ def test_what_is_installed_is_what_runs(name):
     made = EXERCISES[name]
     x, z = torch.rand(1, 3, 64, 64) * 2 - 1, torch.eye(8)[3:4]
     with torch.inference_mode():
-        ours = default_model()(x, z)
+        ours = trained()(x, z)
     lab.parts[name] = made.misconceptions[0].code
     with torch.inference_mode():
         theirs = lab.model()(x, z)

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mmagan_lite import editing, faces, losses, plots
+from mmagan_lite import checkpoints, editing, faces, losses, plots
 from mmagan_lite.exercises.room import EXERCISES, GREEN, Exercise, Verdict
 from mmagan_lite.expressions import encode
 from mmagan_lite.generator import Generator
@@ -31,6 +32,12 @@ class Redrawn:
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
         return {"text/plain": self.text, "image/png": base64.b64encode(self.picture).decode()}
+
+
+@functools.cache
+def trained() -> Generator:
+    """The generator that the notebooks about its parts look into, read once."""
+    return checkpoints.load_pretrained("mmagan-64")
 
 
 class Lab:
@@ -92,7 +99,7 @@ class Lab:
 
     def model(self) -> Generator:
         """The trained generator with the learner's parts in it."""
-        model = copy.deepcopy(editing.default_model())
+        model = copy.deepcopy(trained())
         for name, answer in self.parts.items():
             if EXERCISES[name].install is not None:
                 EXERCISES[name].install(model, answer)
@@ -102,7 +109,7 @@ class Lab:
         x = 2 * faces.render(PERSON, "neutral", 0.0, size=64) - 1  # (1, 3, 64, 64)
         z = encode([EXPRESSION], 1.0)  # (1, 8)
         with torch.inference_mode():
-            ours, theirs = editing.default_model()(x, z), self.model()(x, z)
+            ours, theirs = trained()(x, z), self.model()(x, z)
         gap = (ours - theirs).abs().max().item()
         pictures = [editing.to_pil(image)[0] for image in (x, ours, theirs)]
         figure = plots.grid([pictures], column_labels=["input", "ours", "with your part"])
