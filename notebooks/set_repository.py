@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "https://github.com/"
 NOT_SET = "OWNER/NAME"  # until somebody sets one
-A_NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\.*$)[\w.-]{0,99}[\w-]", re.ASCII)
+A_NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/[\w.-]{0,99}[\w-]", re.ASCII)
 
 
 def main() -> None:
