@@ -17,6 +17,7 @@ function render({ model, el }) {
   text.setAttribute("role", "status");
   const problem = add(panel, "p", { className: "mmagan-problem", hidden: true });
   problem.setAttribute("role", "alert");
+  panel.onkeydown = keepKeys;
   let updates = []; // one function a control, which makes it show the panel's values
   let shown = null;
 
@@ -135,6 +136,11 @@ function copy(frame, image) {
 function url(image) {
   if (typeof image === "string") return image;
   return URL.createObjectURL(new Blob([image], { type: "image/png" }));
+}
+
+// Arrows and letters are the controls' here: JupyterLab would go to another cell, or delete one.
+function keepKeys(event) {
+  if (!(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey)) event.stopPropagation();
 }
 
 function add(parent, tag, properties = {}) {
