@@ -6,6 +6,7 @@ import torch
 
 import mmagan_lite as mg
 from mmagan_lite import editing, evaluation, plots
+from mmagan_lite.widgets import pictures
 
 HERE = Path(__file__).parent
 FIRST = 1_000_100  # people that no shipped network was trained on
@@ -35,6 +36,26 @@ def edits() -> None:
     plots.grid(rows, column_labels=labels).savefig(HERE / "edits.png", dpi=110)
 
 
+def animation() -> None:
+    """The same people, going from neutral through all expressions and back each time."""
+    model = mg.load_pretrained("mmagan-128")
+    strengths = [k / 6 for k in (*range(7), 6, 6, 6, *reversed(range(1, 6)))]
+    people = torch.arange(FIRST, FIRST + PEOPLE)
+    x = 2 * mg.faces.render(people, "neutral", size=editing.image_size(model)) - 1
+    frames = []
+    for name in mg.EXPRESSIONS[1:]:
+        for rho in strengths:
+            y = evaluation.edited(model, x, mg.encode([name] * PEOPLE, rho))  # (4, 3, 128, 128)
+            portraits = [image.resize((200, 200)) for image in editing.to_pil(y)]
+            row = pictures.row([(f"{name}, ρ = {rho:.1f}", i) for i in portraits], 200)
+            frames.append(pictures.stack([row]))
+    frames[0].save(
+        HERE / "edits.webp", save_all=True, append_images=frames[1:], duration=90, loop=0,
+        quality=80, method=6,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     faces()
     edits()
+    animation()

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import mmagan_lite as mg
 from mmagan_lite import attention, config, discriminator, expressions, generator, losses
+from mmagan_lite.exercises import EXERCISES
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((ROOT / "docs").glob("*.md")),
@@ -39,7 +40,7 @@ def scope():
     return {
         "mg": mg, "torch": torch, "F": F, "math": math, "losses": losses, "attention": attention,
         "generator": generator, "discriminator": discriminator, "config": config,
-        "expressions": expressions, "Config": mg.Config, "weights": weights,
+        "expressions": expressions, "EXERCISES": EXERCISES, "Config": mg.Config, "weights": weights,
         "close": torch.allclose,
         "x": draw(4, 3, 16, 16), "y": draw(4, 3, 16, 16), "real": draw(4, 1, 8, 8),
         "fake": draw(4, 1, 8, 8), "logits": draw(4, 8), "cor": draw(4, 8),
