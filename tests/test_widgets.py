@@ -370,27 +370,37 @@ def test_what_cannot_be_edited_is_told_by_name(lamp, astronaut, what, monkeypatc
 
 def test_the_photograph_before_is_forgotten(lamp, astronaut, monkeypatch):
     monkeypatch.setattr(rooms, "PAUSE", 0.0)
-    slow = editing.edit
-    monkeypatch.setattr(editing, "edit", lambda *a: time.sleep(0.02) or slow(*a))
+    quick, portrait = editing.edit, astronaut.crop((120, 0, 320, 200))
+    slow, begun = threading.Event(), threading.Event()
+
+    def edit(*arguments):
+        if slow.is_set():
+            slow.clear()
+            begun.set()
+            time.sleep(1)  # meanwhile, the second photograph arrives
+        return quick(*arguments)
+
+    monkeypatch.setattr(editing, "edit", edit)
     panel = widgets.explore(lamp, PERSON)
     page = Page(panel, monkeypatch)
-    page.upload("first.jpg", jpeg(astronaut))
+    page.upload("first.jpg", jpeg(portrait))
+    first = shown(panel, "input")
     page.tell("view")
     until(lambda: len(page.frames()) > 3)
-    page.upload("second.jpg", jpeg(astronaut.transpose(0)))
+    slow.set()
+    begun.wait(20)
+    page.upload("second.jpg", jpeg(portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    until(lambda: len(page.frames()) == 88)
     wanted = shown(panel, "input")
-    assert not (wanted == numbers(Image.open(io.BytesIO(page.messages[1][1][0])))).all()
-    until(lambda: len(page.frames()) > 9)
-    panel.close()
-    panel._worker.join()
-    assert panel.face == 1
+    assert (wanted != first).any()
     face = Image.fromarray(wanted.astype(np.uint8))
     for frame, images in page.frames():
-        roles = {tile["role"]: images[tile["image"]] for tile in frame["rows"][0]}
-        assert (numbers(Image.open(io.BytesIO(roles["input"]))) == wanted).all()
-    last = frame["values"]
-    edited = slow(face, last["expression"], last["rho"], lamp)
-    assert (numbers(Image.open(io.BytesIO(roles["output"]))) == numbers(edited)).all()
+        tiles = {tile["role"]: images[tile["image"]] for tile in frame["rows"][0]}
+        before, after = (numbers(Image.open(io.BytesIO(tiles[r]))) for r in ("input", "output"))
+        edited = quick(face, frame["values"]["expression"], frame["values"]["rho"], lamp)
+        assert (before == wanted).all()
+        assert (after == numbers(edited)).all()
+    panel.close()
 
 
 # ------------------------------------------------------------------------------------- messages
