@@ -1040,6 +1040,13 @@ def test_faces_of_another_set_of_expressions_are_numbered(count, monkeypatch):
     assert all(face.size == (64, 64) for face in shown.values())
 
 
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Curves that are drawn in no time; panels rest nine times as long as they draw."""
+    monkeypatch.setattr(plots, "history", lambda rows, figure: None)
+
+
+@pytest.mark.usefixtures("no_curves")
 def test_the_panel_follows_a_run_that_starts_later_and_ends_with_it(tmp_path, faces32):
     panel = opened(tmp_path / "run")
     assert "There is no folder" in panel.frame["text"]
@@ -1062,6 +1069,7 @@ def test_the_panel_follows_a_run_that_starts_later_and_ends_with_it(tmp_path, fa
     assert panel.run.folder not in panel.watching
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_the_button_stops_watching_and_nothing_else(tmp_path, faces32):
     trainer = mg.Trainer(mg.Config.profile("smoke"), faces32, tmp_path / "run").fit(steps=2)
     panel = opened(trainer.folder)
@@ -1078,6 +1086,7 @@ def test_the_button_stops_watching_and_nothing_else(tmp_path, faces32):
     assert "step 4 of 4, complete" in opened(trainer.folder).describe()  # the cell, run again
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_view_of_a_run_leaves_its_progress_alone(tmp_path, faces32):
     trainer = mg.Trainer(mg.Config.profile("smoke"), faces32, tmp_path / "run").fit(steps=2)
     panel = opened(trainer.folder)
@@ -1089,6 +1098,7 @@ def test_a_view_of_a_run_leaves_its_progress_alone(tmp_path, faces32):
     panel.close()
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_looking_at_the_picture_does_not_stop_the_panel(unfinished, monkeypatch):
     refresh = unfinished.run.refresh
     monkeypatch.setattr(unfinished.run, "refresh", lambda: time.sleep(0.02) or refresh())
