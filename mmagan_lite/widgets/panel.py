@@ -200,17 +200,19 @@ class Panel(anywidget.AnyWidget):
     # ipywidgets 7 shows itself by this method, and then there is no picture; 8 has none.
     _ipython_display_ = None
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live panel, and its picture and text for pages that have no kernel."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         # This method keeps colours that are rare, such as those of the eyes; the default does not.
         palette = self.picture().quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
         picture = pictures.png(palette, optimize=True)
-        return {
+        data = {
             WIDGET_VIEW: view,
             "image/png": base64.b64encode(picture).decode(),
             "text/plain": repr(self),
         }
+        _, metadata = super()._repr_mimebundle_()  # on Colab it says who draws the panel
+        return data, metadata
 
     def _thumbnails(self, control: Mapping[str, Any], values: Values) -> Image.Image:
         """What the options of a pictured control show."""

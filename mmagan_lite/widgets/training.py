@@ -199,15 +199,17 @@ class TrainingPanel(Panel):
             self._end()
             if self.watching.get(self.run.folder) is self:
                 del self.watching[self.run.folder]
+            data, metadata = self._repr_mimebundle_()
             for handle in self._shown:
-                handle.update(self._repr_mimebundle_(), raw=True)
+                handle.update(data, metadata=metadata, raw=True)
 
     def _end(self) -> None:
         self.ended, self.controls = True, []
 
     def _ipython_display_(self) -> None:
         """Show the panel so that its stored picture can be replaced by a later one."""
-        handle = display(self._repr_mimebundle_(), raw=True, display_id=True)
+        data, metadata = self._repr_mimebundle_()
+        handle = display(data, metadata=metadata, raw=True, display_id=True)
         if handle:
             self._shown.append(handle)
 
