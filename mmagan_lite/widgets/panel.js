@@ -37,9 +37,11 @@ function render({ model, el }) {
     frames.set(key, frame);
   }
 
-  // Pictures stay in memory until they are given back; those on the page stay there all the same.
+  // Pictures stay in memory until they are given back. Those on the page stay there all the same,
+  // and those on their way to it get the time to arrive, or the page would show nothing for a moment.
   function release(frame) {
-    for (const tile of frame?.rows.flat() ?? []) URL.revokeObjectURL(tile.url);
+    const urls = frame?.rows.flat().map((tile) => tile.url) ?? [];
+    setTimeout(() => urls.forEach((url) => URL.revokeObjectURL(url)), 2000);
   }
 
   function forget() {

@@ -271,6 +271,8 @@ class Panel(anywidget.AnyWidget):
             self._known.clear()
             if self.frame.get("values") != self.values():
                 self._try(self.redraw)
+            if any(True for _ in self.ahead()):
+                self.progress = 0.0  # the bar is there before the first picture
             self._new_work.set()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
