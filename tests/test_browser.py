@@ -555,7 +555,7 @@ def timed(panel, name, keys):
                 if (begun === null) return;
                 const since = begun;
                 begun = null;
-                for (let here = false; !here;) { // not yet if this one is already followed by another
+                for (let here = false; !here;) { // not so if another follows already
                     here = await image.decode().then(() => true, () => false);
                 }
                 panel.times.push(performance.now() - since);
