@@ -14,6 +14,7 @@ import time
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -67,8 +68,8 @@ class Visit:
     Requests to other machines are noted and refused, but for those that are answered from here.
     """
 
-    def __init__(self, browser, **options):
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+    def __init__(self, browser):
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.context.route(lambda address: not is_local(address), self._outside)
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
@@ -148,6 +149,21 @@ def answers(server, port, log):
     raise RuntimeError(f"The server does not answer:\n{log.read_text()}")
 
 
+@contextlib.contextmanager
+def kernels_stopped():
+    """No kernel of the servers does anything meanwhile."""
+    children = psutil.Process().children(recursive=True)
+    kernels = [child for child in children if "ipykernel_launcher" in child.cmdline()]
+    assert kernels
+    try:
+        for kernel in kernels:
+            kernel.suspend()
+        yield
+    finally:
+        for kernel in kernels:
+            kernel.resume()
+
+
 class Lab(Visit):
     """JupyterLab with one notebook and nothing beside it."""
 
@@ -221,7 +237,8 @@ class Panel:
         return self.locator.get_by_label(name, exact=True)
 
     def prepared(self):
-        """Wait until all pictures are here."""
+        """Wait until all pictures are here; those of the options come first."""
+        self.until("(panel) => !panel.querySelector('.mmagan-missing')")
         expect(self.locator.locator("progress")).to_be_hidden(timeout=2 * PATIENCE)
         return self
 

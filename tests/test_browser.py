@@ -18,7 +18,7 @@ import psutil
 import pytest
 import skimage.data
 import torch
-from browser import Lab, Visit, pixels, served
+from browser import Lab, Visit, kernels_stopped, pixels, served
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image, ImageOps
@@ -196,9 +196,9 @@ def edited(expression, rho, person=PERSON):
     return np.asarray(mg.edit(face, expression, rho, model()), dtype=int)
 
 
-def region(*units, person=PERSON):
+def region(*units):
     """Where these muscles move something: (128, 128), bool."""
-    return mg.faces.change_mask(person, dict.fromkeys(units, 1.0), 1.0, size=128)[0].numpy()
+    return mg.faces.change_mask(PERSON, dict.fromkeys(units, 1.0), 1.0, size=128)[0].numpy()
 
 
 def mean_change(one, other, where):
@@ -578,19 +578,20 @@ def assert_fast(what, times, most, others):
 
 
 def bare_time():
-    """Milliseconds of one edit and its exact answer, without a page; the median of nine."""
+    """Milliseconds of one drawn face and one edit, without a page; the median of nine."""
     times = []
     for _ in range(9):
         begun = time.perf_counter()
-        edited("anger", 0.5), drawn("anger", 0.5)
+        edited("anger", 0.5)
         times.append(1000 * (time.perf_counter() - begun))
+    print(f"bare: {np.median(times):.0f} ms", end=" ")
     return np.median(times)
 
 
 @alone
 def test_prepared_pictures_are_there_at_once(notebook):
-    for panel in notebook.panels():
-        panel.prepared()
+    for title in (EXPLORER, MUSCLES):
+        notebook.panel(title).prepared()
     panel, others = notebook.panel(EXPLORER), Others()
     keys = ["ArrowLeft"] * 10 + ["ArrowRight"] * 10
     assert_fast("prepared", timed(panel, "Strength ρ", keys * 2), 50, others)
@@ -598,9 +599,28 @@ def test_prepared_pictures_are_there_at_once(notebook):
 
 
 @alone
+def test_prepared_pictures_need_no_kernel(notebook):
+    panel = notebook.panel(EXPLORER).prepared()
+    panel.control("fear").check()
+    panel.says("fear")
+    with kernels_stopped():
+        panel.control("Strength ρ").press("Home")
+        for _ in range(3):
+            panel.control("Strength ρ").press("ArrowRight")
+        panel.says("fear, ρ = 0.3")
+        assert alike(panel.picture("output"), edited("fear", 0.3))
+        panel.control("disgust").check()
+        panel.says("disgust, ρ = 0.3")
+        assert alike(panel.picture("output"), edited("disgust", 0.3))
+    panel.control("happiness").check()
+    panel.control("Strength ρ").press("End")
+    panel.says("happiness, ρ = 1.0")
+
+
+@alone
 def test_pictures_made_while_one_moves_follow_soon(notebook):
-    for panel in notebook.panels():
-        panel.prepared()
+    for title in (EXPLORER, MUSCLES):
+        notebook.panel(title).prepared()
     panel, others = notebook.panel("Nothing ahead"), Others()
     times = timed(panel, "Strength ρ", ["ArrowLeft"] * 10)
     for name in ("surprise", "fear", "anger"):
@@ -608,8 +628,8 @@ def test_pictures_made_while_one_moves_follow_soon(notebook):
         panel.says(name)
         keys = ["ArrowRight"] * 10 if name != "fear" else ["ArrowLeft"] * 10
         times += timed(panel, "Strength ρ", keys)
-    bare = bare_time()  # of the edit alone: how fast the machine is today
-    assert_fast("network", times, max(150, 4 * bare), others)
+    # The aim is 150 ms; a slow machine gets two and a half times the bare computation.
+    assert_fast("network", times, max(150, 2.5 * bare_time()), others)
     panel = notebook.panel(MUSCLES)
     times = timed(panel, "27 mouth stretch", ["ArrowRight"] * 25)
     times += timed(panel, "4 brow lowerer", ["ArrowRight"] * 25)
@@ -649,8 +669,7 @@ def test_the_last_of_many_moves_wins_and_nothing_flickers(notebook, title):
                 for (const image of panel.querySelectorAll(".mmagan-stage img")) {
                     pen.clearRect(0, 0, 1, 1);
                     if (image.naturalWidth) pen.drawImage(image, 0, 0, 1, 1);
-                    // Until a picture is complete, the browser paints the one before.
-                    panel.blank += image.complete && pen.getImageData(0, 0, 1, 1).data[3] < 255;
+                    panel.blank += pen.getImageData(0, 0, 1, 1).data[3] < 255;
                 }
                 panel.looked++;
                 requestAnimationFrame(look);
@@ -708,33 +727,28 @@ def test_a_page_works_with_the_keyboard(page):
     panel.says("surprise, ρ = 1.0")
 
 
-def stored_panels():
-    """Each notebook with panels, and how many it stores."""
-    kinds = tuple(
-        f"{kind}:"
-        for kind in vars(widgets)
-        if kind.endswith(("er", "Strip", "or", "Panel", "Playground"))
-    )
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        outputs = [o for cell in nbformat.read(path, 4).cells for o in cell.get("outputs", [])]
-        texts = [output.get("data", {}).get("text/plain", "") for output in outputs]
-        count = sum(text.startswith(kinds) for text in texts)
-        if count:
-            yield pytest.param(path, kinds, count, id=path.stem[:2])
+KINDS = tuple(
+    f"{kind.__name__}:" for kind in vars(widgets).values() if hasattr(kind, "compose")
+)  # how the texts of panels begin
 
 
-@pytest.mark.parametrize(("path", "kinds", "count"), [*stored_panels()])
-def test_where_nothing_runs_pictures_and_texts_stand_for_panels(
-    chrome, tmp_path, path, kinds, count
-):
-    stored = nbformat.read(path, 4)
+def stored_panels(path):
+    """The outputs of a notebook that show a panel, as they are stored."""
+    outputs = [o for cell in nbformat.read(path, 4).cells for o in cell.get("outputs", [])]
+    return [o for o in outputs if o.get("data", {}).get("text/plain", "").startswith(KINDS)]
+
+
+def test_the_notebooks_with_panels_are_known():
+    names = {path.stem[:2] for path in NOTEBOOKS.glob("*.ipynb") if stored_panels(path)}
+    assert {"00", "06", "09"} <= names
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if stored_panels(p)], ids=lambda p: p.stem
+)
+def test_where_nothing_runs_pictures_and_texts_stand_for_panels(chrome, tmp_path, path):
+    panels, stored = stored_panels(path), nbformat.read(path, 4)
     stored.metadata.pop("widgets", None)
-    panels = [
-        output
-        for cell in stored.cells
-        for output in cell.get("outputs", [])
-        if output.get("data", {}).get("text/plain", "").startswith(kinds)
-    ]
     texts = [
         {
             "output_type": "display_data",
@@ -750,7 +764,7 @@ def test_where_nothing_runs_pictures_and_texts_stand_for_panels(
     visit = Visit(chrome)
     visit.page.goto((tmp_path / "page.html").as_uri())
     images = visit.page.locator(".jp-OutputArea img")
-    expect(images).to_have_count(count)
+    expect(images).to_have_count(len(panels))
     for image in images.all():
         assert image.evaluate("(image) => image.naturalWidth") > 300
         assert pixels(image).std() > 10
@@ -851,7 +865,7 @@ def overflows(panel):
     )
 
 
-def looked_at(notebook, name, panels):
+def looked_at(notebook, panels):
     """Check panels in both themes at three widths, and keep pictures for a person to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for side in ("left", "right"):
@@ -863,7 +877,7 @@ def looked_at(notebook, name, panels):
             notebook.page.set_viewport_size({"width": width, "height": 2600})
             for kind, panel in panels.items():
                 panel.until("(panel) => !panel.querySelector('.mmagan-missing')")
-                picture = SCREENSHOTS / f"{name}-{kind}-{width}-{theme}.png"
+                picture = SCREENSHOTS / f"lab-{kind}-{width}-{theme}.png"
                 panel.locator.scroll_into_view_if_needed()
                 panel.locator.screenshot(path=picture)
                 assert overflows(panel) <= 0, picture
@@ -884,13 +898,13 @@ def test_panels_fit_and_can_be_read_in_both_themes(notebook):
         "attention": notebook.panel(INSPECTOR), "comparison": notebook.panel(COMPARER),
         "muscles": notebook.panel(MUSCLES), "photograph": notebook.panel(EXPLORER, 1),
     }  # fmt: skip
-    looked_at(notebook, "lab", kinds)
+    looked_at(notebook, kinds)
 
 
 @run
 def test_a_training_panel_fits_and_can_be_read_in_both_themes(notebook):
     assert shown(notebook) == ["Training"]
-    looked_at(notebook, "lab", {"training": notebook.panel("Training")})
+    looked_at(notebook, {"training": notebook.panel("Training")})
 
 
 @pytest.mark.parametrize("theme", THEMES)

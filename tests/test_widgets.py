@@ -473,6 +473,15 @@ def test_a_view_gets_every_position_ahead_once(dial, monkeypatch):
         assert frame["text"].startswith(f"turn {frame['values']['turn']} ")
 
 
+def test_the_bar_is_there_before_the_first_picture(dial, monkeypatch):
+    monkeypatch.setattr(rooms, "PAUSE", 1.0)
+    page = Page(dial, monkeypatch)
+    page.tell("view")
+    until(lambda: dial.progress == 0)
+    assert not page.messages
+    until(lambda: dial.progress == 1)
+
+
 def test_what_the_browser_has_is_not_made_again(dial, monkeypatch):
     page = Page(dial, monkeypatch)
     page.tell("view")

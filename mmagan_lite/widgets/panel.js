@@ -55,8 +55,11 @@ function render({ model, el }) {
     if (!frame || frame === shown) return;
     shown = frame;
     tell(model.get("problem"));
-    text.textContent = frame.text;
-    draw(stage, frame.rows);
+    loaded(frame).then(() => {
+      if (frame !== shown) return; // another one is wanted by now
+      text.textContent = frame.text;
+      draw(stage, frame.rows);
+    });
   }
 
   function tell(sentence) {
@@ -104,7 +107,9 @@ function render({ model, el }) {
     "msg:custom": (message, buffers) => {
       if (message.kind === "forget") forget();
       if (message.kind !== "frame") return;
-      keep(copy(message.frame, (image) => buffers[image]));
+      const frame = copy(message.frame, (image) => buffers[image]);
+      keep(frame);
+      loaded(frame); // so that it is there at once when it is wanted
       show();
     },
     change: () => show(), // values that the kernel set
@@ -133,6 +138,15 @@ function render({ model, el }) {
 function copy(frame, image) {
   const tiles = (row) => row.map((tile) => ({ ...tile, image: image(tile.image) }));
   return { ...frame, rows: frame.rows.map(tiles) };
+}
+
+// Pictures that are in memory replace others at once; the page would be empty until they are.
+function loaded(frame) {
+  frame.loaded ??= Promise.allSettled(frame.rows.flat().map((tile) => {
+    tile.kept = Object.assign(new Image(), { src: tile.url });
+    return tile.kept.decode();
+  }));
+  return frame.loaded;
 }
 
 function url(image) {

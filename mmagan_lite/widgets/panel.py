@@ -271,8 +271,6 @@ class Panel(anywidget.AnyWidget):
             self._known.clear()
             if self.frame.get("values") != self.values():
                 self._try(self.redraw)
-            if any(True for _ in self.ahead()):
-                self.progress = 0.0  # the bar is there before the first picture
             self._new_work.set()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
@@ -315,6 +313,8 @@ class Panel(anywidget.AnyWidget):
         with self._one_at_a_time:
             ahead = {_key(values): values for values in self.ahead()}
             todo = [values for key, values in ahead.items() if key not in self._known]
+        if todo:
+            self.progress = 0.0  # the bar is there before the first picture
         for number, values in enumerate(todo):
             while (quiet := time.monotonic() - Panel._touched) < PAUSE:
                 time.sleep(PAUSE - quiet)
