@@ -34,7 +34,7 @@ test: setup  ## Set up, then run every check, the notebooks included
 	$(BIN)/pytest tests/test_cuda.py
 	rm -rf build/cache
 	$(STEADY) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg notebooks
+		--nbval-cell-timeout 120 notebooks
 
 notebooks: setup  ## Run the notebooks again and save their outputs (PROFILE=smoke, NOTEBOOKS=...)
 	rm -rf build/cache
