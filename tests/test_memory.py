@@ -1,5 +1,6 @@
 """The counted memory against PyTorch's record of its allocator, and the system's of the process."""
 
+import gc
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ def steps(trainer):
 
 def allocated(config):
     """The most bytes that PyTorch's allocator had given out, by its profiler."""
+    gc.collect()  # what an earlier test left would be freed in this record, and count against it
     faces = memory.Noise(64, config.image_size)
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
