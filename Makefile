@@ -62,6 +62,6 @@ $(BIN)/python:
 $(SET_UP): $(REQUIREMENTS) | $(BIN)/python
 	@echo "Setting up $(VENV); the first time this takes some minutes."
 	$(PIP) install -q -c constraints.txt setuptools
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[detect,heic,prepare,evaluate,tensorboard,notebooks,test]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[detect,heic,prepare,evaluate,tensorboard,notebooks,site,test]'
 	$(PIP) install -q --no-deps -r requirements-no-deps.txt
 	@touch $@

@@ -115,7 +115,7 @@ def _run(
 
 
 def _check_options(layout: str, size: int, workers: int, test_share: float) -> None:
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise ValueError(f"Unknown layout {layout!r}; expected one of {', '.join(LAYOUTS)}.")
     if not 16 <= size <= 1024:
         raise ValueError(f"The size must be from 16 to 1024 pixels; got {size}.")

@@ -121,7 +121,7 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If there is no such name or the file is not the one that the manifest describes.
     """
     models = pretrained_models()
-    if name not in models:
+    if not isinstance(name, str) or name not in models:
         names = ", ".join(models) or "none"
         raise ValueError(f"Unknown weights {name!r}; the package comes with {names}.")
     entry = models[name]

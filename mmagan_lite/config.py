@@ -179,7 +179,7 @@ class Config:
     variety: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.losses not in LOSSES:
+        if not isinstance(self.losses, str) or self.losses not in LOSSES:
             raise ValueError(_unknown("preset of losses", self.losses, LOSSES))
         for key, value in LOSSES[self.losses].items():
             if getattr(self, key) is _AS_PRESET:
@@ -227,7 +227,7 @@ class Config:
         if name is None:
             default = "colab" if torch.cuda.is_available() else "laptop"
             name = os.environ.get("MMAGAN_PROFILE", default)
-        if name not in PROFILES:
+        if not isinstance(name, str) or name not in PROFILES:
             raise ValueError(_unknown("profile", name, PROFILES))
         return cls.from_dict({"name": name, "precision": _best(), **PROFILES[name], **changes})
 
@@ -236,7 +236,7 @@ class Config:
         values = dataclasses.asdict(self)
         if "losses" in changes:
             values = {k: v for k, v in values.items() if k not in LOSSES["paper"]}
-        return type(self)(**{**values, **changes})
+        return self.from_dict({**values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values, fit for JSON."""
@@ -276,6 +276,7 @@ LIMITS = {
     "batch_size": (1, 65536),
     "warmup_batch_size": (1, 65536),
     "ema_decay": (0, 1),
+    "seed": (0, 2**63 - 1),
     "faces": (1, 4_000_000),
     "variety": (0, 1),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, lru_cache, partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -235,13 +236,15 @@ class ProceduralFaces(MappedFaces):
         label_noise: float = 0.0,
         occlusion: float = 0.0,
     ) -> None:
-        if split not in FIRST_IDENTITY:
+        if not isinstance(split, str) or split not in FIRST_IDENTITY:
             raise ValueError(f"split must be one of {', '.join(FIRST_IDENTITY)}; got {split!r}.")
         if type(faces) is not int or not 1 <= faces <= MOST_FACES:
             raise ValueError(
                 f"faces must be a whole number from 1 to {MOST_FACES:,}; got {faces!r}."
             )
-        if not 0 <= label_noise <= 1:
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed!r}.")
+        if not isinstance(label_noise, Real) or not 0 <= label_noise <= 1:
             raise ValueError(f"label_noise must be from 0 to 1; got {label_noise!r}.")
         self.split, self.size, self.variety, self.occlusion = split, size, variety, occlusion
         first = FIRST_IDENTITY[split]

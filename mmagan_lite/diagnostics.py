@@ -626,7 +626,7 @@ def provoke(
     >>> diagnose(provoke("mode collapse"))
     >>> diagnose(provoke("mode collapse", lambda_rec=10.0))
     """
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}; expected one of {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
     config = dataclasses.replace(recipe, changes={**recipe.changes, **changes}).config

@@ -124,7 +124,7 @@ JUDGES = {"judge": Judge, "second-judge": SecondJudge}
 
 
 def _kind(name: str) -> type[Judge | SecondJudge]:
-    if name not in JUDGES:
+    if not isinstance(name, str) or name not in JUDGES:
         raise ValueError(f"Unknown judge {name!r}; expected one of {', '.join(JUDGES)}.")
     return JUDGES[name]
 
