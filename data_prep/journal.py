@@ -208,15 +208,29 @@ class Journal:
             next(lines)  # the options
             for line in lines:
                 if line.endswith(b"\n"):
-                    yield self._parsed(line, {"source", "skipped"}, {"source", "split", *COLUMNS})
+                    yield self._entry(line)
 
-    def _parsed(self, line: bytes, *forms: set[str]) -> dict:
-        """What a line says, if it has the keys of one of these forms, where there are any."""
+    def _entry(self, line: bytes) -> dict:
+        """A picture that was noted: skipped, or with a crop in the folder of a split."""
+        entry = self._parsed(line)
+        skipped = {"source", "skipped"} <= entry.keys()
+        used = {"source", "split", *COLUMNS} <= entry.keys() and _is_name(entry["file_name"])
+        if not skipped and not (used and entry["split"] in ("train", "test")):
+            raise ValueError(self.damaged)
+        return entry
+
+    def _parsed(self, line: bytes) -> dict:
+        """What a line says."""
         with suppress(ValueError):
             said = json.loads(line)
-            if isinstance(said, dict) and (not forms or any(form <= said.keys() for form in forms)):
+            if isinstance(said, dict):
                 return said
-        raise ValueError(f"{self.path} is damaged; delete {self.dest} and prepare again.")
+        raise ValueError(self.damaged)
+
+    @property
+    def damaged(self) -> str:
+        """What to say of a journal that holds something else."""
+        return f"{self.path} is damaged; delete {self.dest} and prepare again."
 
     def remaining(self, records: Iterable[Record], source: Path) -> Iterator[Record]:
         """The records that are still to be done, after a look at whether the others are the same.
@@ -268,3 +282,8 @@ class Journal:
                     writers[split] = csv.DictWriter(Table(file), COLUMNS, extrasaction="ignore")
                     writers[split].writeheader()
                 writers[split].writerow(entry)
+
+
+def _is_name(name: object) -> bool:
+    """Whether this is the name of a file, and not a way out of its folder."""
+    return isinstance(name, str) and name != "" and Path(name).name == name

@@ -4,7 +4,6 @@ import io
 import math
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +13,16 @@ from PIL import Image, ImageOps
 from data_prep.duplicates import fingerprint
 from data_prep.records import Record
 from mmagan_lite.detection import (
-    FORMATS,
     Face,
     FaceNotFoundError,
     SeveralFacesError,
+    TooLargeError,
     align,
     contains,
     detect,
     find_face,
     load_image,
+    open_picture,
 )
 
 GREY = 2  # levels by which the colours of a pixel differ on average, at most, in a grey picture
@@ -146,11 +146,9 @@ def _check_file(path: Path) -> None:
 def _check_size(path: Path) -> None:
     """Look at the size that a file claims before anything is unpacked."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        with path.open("rb") as file, open_picture(file, path.name) as image:
+            width, height = image.size
+    except TooLargeError as error:
         raise UnusableError("too large", error) from None
     if min(width, height) < 16:
         raise UnusableError("too small", f"only {width} x {height} pixels, expected 16 x 16")

@@ -94,8 +94,8 @@ def _run(
     """Prepare what the journal does not hold yet, and say how fast that was."""
     settings = source, options["size"], options["align"], options["fingerprints"]
     done, start = journal.done, time.monotonic()
+    records = journal.remaining(LAYOUTS[options["layout"]].records(source), source)
     try:
-        records = journal.remaining(LAYOUTS[options["layout"]].records(source), source)
         jobs = (
             Job(record, number, *splits.of(record, source), *settings)
             for number, record in enumerate(records, done)

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmagan_lite.expressions import EXPRESSIONS
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic", ".heif"}
 
 SYNONYMS = {
     "neutral": "neutrality neutralness",

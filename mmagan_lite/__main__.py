@@ -49,6 +49,8 @@ def _drawn(person: int, shown: list[str], args: argparse.Namespace) -> list[Imag
 
 def train(args: argparse.Namespace) -> None:
     """Train a generator; the options under "configuration" override the profile's."""
+    if args.export:
+        checkpoints.check_name(args.export)  # better before hours of training than after
     with distributed.started() as first:  # the only process, or the one that writes
         trainer = _trained(args, first)
     if not first:
@@ -134,6 +136,8 @@ def memory(args: argparse.Namespace) -> None:
 
 def edit(args: argparse.Namespace) -> None:
     """Give the face in a picture another expression."""
+    if not args.image.is_file():
+        raise FileNotFoundError(f"There is no file {args.image}.")
     model = editing.load_model(args.model)
     out = args.out or args.image.with_name(f"{args.image.stem}_{args.expression}.png")
     edited = editing.edit(args.image, args.expression, args.rho, model, args.face)
@@ -279,8 +283,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("expression", metavar="EXPRESSION", help=", ".join(mg.EXPRESSIONS))
     sub.add_argument("--rho", type=float, default=1.0, help="strength, 0 to 1 [%(default)s]")
     sub.add_argument("--out", type=Path, help="IMAGE_EXPRESSION.png beside it if not given")
-    sub.add_argument("--face", choices=("crop", "detect"), default="crop",
-                     help="whether the picture is a crop of a face or one is to be found in it")
+    sub.add_argument("--face", type=_face, default="crop", metavar="{crop,detect,N}",
+                     help="the picture is a crop of a face; the only face in it is to be found; "
+                     "or the Nth from the left [%(default)s]")
     sub.add_argument("--model", default=editing.DEFAULT_MODEL,
                      help="a name from `info`, or a run's folder or checkpoint.pt [%(default)s]")
 
@@ -341,6 +346,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1; got {text!r}")
     return int(text)
+
+
+def _face(text: str) -> str | int:
+    if text not in ("crop", "detect") and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected crop, detect or a number; got {text!r}")
+    return int(text) if text.isdecimal() else text
 
 
 def main(arguments: list[str] | None = None) -> int:

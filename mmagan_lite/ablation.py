@@ -193,14 +193,23 @@ def load_results(folder: str | os.PathLike = RESULTS) -> dict[str, Any]:
     ------
     FileNotFoundError
         If the folder holds no results.
+    ValueError
+        If they are damaged.
     """
     folder = Path(folder)
     if not (folder / "about.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds no results; make them with: python -m mmagan_lite ablate --out ..."
         )
-    tables = {n: pd.read_csv(folder / f"{n}.csv", index_col=i) for n, i in TABLES.items()}
-    return tables | {"about": json.loads((folder / "about.json").read_text(encoding="utf-8"))}
+    try:
+        tables = {n: pd.read_csv(folder / f"{n}.csv", index_col=i) for n, i in TABLES.items()}
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    except Exception as error:  # a damaged table makes pandas raise almost anything
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"The results in {folder} are damaged ({reason}); measure the rows again."
+        ) from error
+    return tables | {"about": about}
 
 
 def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> None:

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
             f"{path} was refused: it holds something other than tensors and plain values, which "
             f"could run code. Give a checkpoint.pt that a Trainer wrote."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file makes PyTorch raise almost anything
         raise ValueError(
             f"{path} is damaged or cut short; give a complete checkpoint.pt that a Trainer wrote."
         ) from error
@@ -91,6 +93,29 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
     return contents
 
 
+@contextmanager
+def fitting(source: object) -> Iterator[None]:
+    """Say of weights, or other states, that do not fit what they are read into where they are from.
+
+    Parameters
+    ----------
+    source : object
+        What the sentence calls them: a path or a name.
+
+    Raises
+    ------
+    ValueError
+        For whatever PyTorch raises then, which is almost anything.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{source} does not hold what its configuration asks for; it was damaged or written "
+            f"by another program. Use a copy that is whole."
+        ) from error
+
+
 def pretrained_models() -> Mapping[str, dict[str, Any]]:
     """The weights that come with the package.
 
@@ -100,9 +125,32 @@ def pretrained_models() -> Mapping[str, dict[str, Any]]:
         Name -> manifest entry: file, sha256, size (image side in pixels), kind ("generator",
         "judge" or "critic"), config, and how they were made and measured (command, seed, data,
         images_seen, device, figures).
+
+    Raises
+    ------
+    ValueError
+        If the manifest is damaged or names a file outside its folder.
     """
     manifest = WEIGHTS / "manifest.json"
-    return json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    if not manifest.is_file():
+        return {}
+    try:
+        models = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        models = None
+    if not isinstance(models, dict) or not all(map(_is_entry, models.values())):
+        raise ValueError(f"{manifest} is damaged; install the package again.")
+    return models
+
+
+def _is_entry(said: object) -> bool:
+    """Whether this part of a manifest describes weights that lie beside it."""
+    kinds = {"file": str, "sha256": str, "kind": str, "size": int, "config": dict}
+    return (
+        isinstance(said, dict)
+        and all(isinstance(said.get(key), kind) for key, kind in kinds.items())
+        and Path(said["file"]).name == said["file"]
+    )
 
 
 def load_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -157,8 +205,18 @@ def load_pretrained(name: str) -> nn.Module:
         ]
         raise ValueError(f"{name!r} is a {entry['kind']}; generators are {', '.join(of_kind)}.")
     generator, _ = networks(Config.from_dict(entry["config"]))
-    generator.load_state_dict(state)
+    with fitting(name):
+        generator.load_state_dict(state)
     return generator.eval().requires_grad_(False)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless weights can be called so, which is also the name of their file."""
+    if not re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name):
+        raise ValueError(
+            f"Weights cannot be called {name!r}; use small letters, digits, dots and hyphens, as "
+            f"in mmagan-64."
+        )
 
 
 def export(module: nn.Module, name: str, *, config: Config, kind: str, **about: Any) -> Path:
@@ -180,7 +238,13 @@ def export(module: nn.Module, name: str, *, config: Config, kind: str, **about: 
     -------
     Path
         The file written.
+
+    Raises
+    ------
+    ValueError
+        If the name is not fit for a file.
     """
+    check_name(name)
     path = WEIGHTS / f"{name}.safetensors"
     content = save_safetensors(_cast(module.state_dict(), torch.float16))
     entry = {

@@ -482,10 +482,10 @@ def _rows(table: Path) -> list[dict[str, str]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a BOM
             reader = csv.DictReader(file)
-            rows = list(reader)
+            names, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} is not a table in UTF-8 with commas ({error}).") from None
-    missing = {"file_name", "expression", "intensity", "subject"} - set(reader.fieldnames or ())
+    missing = {"file_name", "expression", "intensity", "subject"} - set(names)
     if missing:
         raise ValueError(f"{table} lacks the column {min(missing)}; prepare the set again.")
     for number, row in enumerate(rows, 2):
@@ -501,11 +501,14 @@ def _known_rho(row: dict[str, str]) -> float:
     """The intensity of a row of metadata.csv: NaN where unknown, 0 for neutral."""
     if row["expression"] == "neutral":
         return 0.0
+    if not row["intensity"]:
+        return float("nan")
     try:
-        return float(intensities(float(row["intensity"]))) if row["intensity"] else float("nan")
-    except ValueError as error:
+        return float(intensities(float(row["intensity"])))
+    except ValueError:
         raise ValueError(
-            f"{row['file_name']} has intensity {row['intensity']!r}; {error}"
+            f"{row['file_name']} has intensity {row['intensity']!r}; expected a number from 0 to "
+            f"1, or nothing where it is unknown."
         ) from None
 
 

@@ -149,24 +149,42 @@ def _from_open_file(file: BinaryIO) -> Image.Image:
 
 def _from_file(file: BinaryIO, name: str) -> Image.Image:
     """Its picture; `name` is what errors call the file."""
+    with open_picture(file, name) as image:
+        return _upright(image, name)
+
+
+class TooLargeError(ValueError):
+    """A picture of more pixels than Pillow unpacks for fear of a trap."""
+
+
+def open_picture(file: BinaryIO, name: str) -> Image.Image:
+    """Read the head of a file; its pixels are not unpacked yet.
+
+    Parameters
+    ----------
+    file : file open for reading bytes, at its beginning
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    ValueError
+        If it is no picture of a kind that `load_image` reads.
+    TooLargeError
+        If it claims more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
     head = file.read(12)
     if not head:
         raise ValueError(f"{name} is not a readable picture: it is empty (0 bytes).")
     if _is_heic(head):
         _prepare_for_heic(name)
-    with _open(file, name) as image:
-        return _upright(image, name)
-
-
-def _open(file: BinaryIO, name: str) -> Image.Image:
-    """Read the head of a file; its pixels are not unpacked yet."""
     heif = ("HEIF",) if "HEIF" in Image.OPEN else ()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(file, formats=(*FORMATS, *heif))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(
+        raise TooLargeError(
             f"{name} is too large: pictures of more than {Image.MAX_IMAGE_PIXELS / 1e6:.3g} "
             f"megapixels are not read; give a smaller copy."
         ) from None

@@ -219,7 +219,8 @@ def load_model(source: str | os.PathLike) -> Generator:
         )
     saved = checkpoints.load(path)
     generator, _ = networks(Config.from_dict(saved["config"]))
-    average = saved["average"].items()  # AveragedModel's: the generator is its `module`
-    weights = {k.removeprefix("module."): v for k, v in average if k.startswith("module.")}
-    generator.load_state_dict(weights)
+    with checkpoints.fitting(path):
+        average = saved["average"].items()  # AveragedModel's: the generator is its `module`
+        weights = {k.removeprefix("module."): v for k, v in average if k.startswith("module.")}
+        generator.load_state_dict(weights)
     return generator.eval().requires_grad_(False)

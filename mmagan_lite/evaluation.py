@@ -21,7 +21,7 @@ from torchvision.models import DenseNet
 
 from mmagan_lite import faces as renderer
 from mmagan_lite.baselines import CycleGAN
-from mmagan_lite.checkpoints import load_weights, pretrained_models
+from mmagan_lite.checkpoints import fitting, load_weights, pretrained_models
 from mmagan_lite.data import Faces, ProceduralFaces, batch_indices, progress
 from mmagan_lite.expressions import EXPRESSIONS, N, decode, encode
 from mmagan_lite.generator import Generator
@@ -204,7 +204,8 @@ def load_judge(size: int = 64, kind: str = "judge") -> Judge | SecondJudge:
     build, name = _kind(kind), f"{kind}-{size}"
     if name in pretrained_models():
         judge = build(size)
-        judge.load_state_dict(load_weights(name)[0])
+        with fitting(name):
+            judge.load_state_dict(load_weights(name)[0])
         return judge.eval().requires_grad_(False)
     raise ValueError(
         f"No {kind} for faces of {size} pixels comes with the package; train one with "

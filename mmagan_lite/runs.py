@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ class Run:
         if self._columns is None and lines:
             header, _, lines = lines.partition(b"\n")
             columns = header.decode(errors="replace").strip().split(",")
-            self._columns = columns if {"step", "seconds"} <= set(columns) else ()
+            self._columns = columns if _are_columns(columns) else ()
         if self._columns == ():
             return f"{self.name}/history.csv is no history of a trainer: it lacks step or seconds."
         if lines:
@@ -162,6 +163,10 @@ class Run:
             self.config, self.done = None, False
 
 
+def _are_columns(names: list[str]) -> bool:
+    return {"step", "seconds"} <= set(names) and len(set(names)) == len(names)
+
+
 def _picture(path: Path) -> Image.Image:
     with Image.open(path) as picture:
         return picture.convert("RGB")
@@ -169,10 +174,12 @@ def _picture(path: Path) -> Image.Image:
 
 def _table(lines: bytes, columns: list[str]) -> pd.DataFrame:
     """Lines of a history as numbers; what is none is left out."""
-    table = pd.read_csv(
-        io.BytesIO(lines), names=columns, header=None, index_col=False, quoting=csv.QUOTE_NONE,
-        encoding_errors="replace", on_bad_lines="skip", low_memory=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of lines that are too long
+        table = pd.read_csv(
+            io.BytesIO(lines), names=columns, header=None, index_col=False, quoting=csv.QUOTE_NONE,
+            encoding_errors="replace", on_bad_lines="skip", low_memory=False,
+        )  # fmt: skip
     table = table.apply(pd.to_numeric, errors="coerce").dropna(subset=["step", "seconds"])
     return table.astype(float).astype({"step": int}).reset_index(drop=True)
 

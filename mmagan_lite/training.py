@@ -5,6 +5,7 @@ critic steps, equation (8), and one generator step, equation (7).
 """
 
 import csv
+import io
 import math
 import os
 import signal
@@ -12,6 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +52,7 @@ term of equations (8) and (7) and of CycleGAN's losses unweighted, the critic's 
 |G(x, z) - x| in units of [-1, 1], and how often the critic's class is a real face's own, a
 generated one's target."""
 
+PROGRESS = {"step": int, "warmup_step": int, "seconds": float}
 CHECKPOINT_MINUTES = 5
 WARMUP, ADVERSARIAL = 0, 1  # the stages of a run, for seeding
 
@@ -194,6 +198,8 @@ class Trainer:
 
         Raises
         ------
+        ValueError
+            If a limit is no number or less than 0.
         FloatingPointError
             If a loss is no longer a number; the last checkpoint is kept.
         OSError
@@ -203,6 +209,7 @@ class Trainer:
         ConnectionError
             If another process that trains with this one is gone; the last checkpoint is kept.
         """
+        _check_limits(steps, minutes)
         config = self.config
         goal = config.steps if steps is None else min(config.steps, self.step + steps)
         warmup_steps = self.warmup_steps
@@ -541,13 +548,12 @@ class Trainer:
         if not self.history:
             with write_atomically(self.folder / "history.csv") as file:
                 file.write((",".join(COLUMNS) + "\n").encode())
-        progress = {key: getattr(self, key) for key in ("step", "warmup_step", "seconds")}
+        progress = {key: getattr(self, key) for key in PROGRESS}
         checkpoints.save(
             self.folder / "checkpoint.pt",
             {
                 "config": self.config.to_dict(),
                 "progress": progress,
-                "rows": len(self.history),
                 **{name: part.state_dict() for name, part in parts.items()},
             },
         )
@@ -580,22 +586,24 @@ class Trainer:
         Raises
         ------
         FileNotFoundError, ValueError
-            If there is no checkpoint, or it is damaged or of another configuration.
+            If there is no checkpoint, or it is damaged or of another configuration, or the
+            history does not belong to it.
         """
         folder = Path(folder)
         saved = checkpoints.load(folder / "checkpoint.pt", config)
         trainer = cls(Config.from_dict(saved["config"]), data, None, device, test, compile)
         trainer.folder = _writable(folder)
-        for name, part in trainer._parts().items():
-            part.load_state_dict(saved[name])
+        with checkpoints.fitting(folder / "checkpoint.pt"):
+            for name, part in trainer._parts().items():
+                part.load_state_dict(saved[name])
+            for key, kind in PROGRESS.items():
+                setattr(trainer, key, kind(saved["progress"][key]))
         for optimiser in (trainer.generator_optimiser, trainer.critic_optimiser):
             for group in optimiser.param_groups:  # it may have been saved on another device
                 group["capturable"] = trainer.device.type == "cuda"
                 if group["capturable"]:
                     group["lr"] = torch.tensor(float(group["lr"]), device=trainer.device)
-        for key, value in saved["progress"].items():
-            setattr(trainer, key, value)
-        trainer._read_history(folder / "history.csv", saved["rows"])
+        trainer._read_history(folder / "history.csv")
         return trainer
 
     def _parts(self) -> dict[str, Any]:
@@ -604,17 +612,30 @@ class Trainer:
         names += ["scaler"] if self.scaler.is_enabled() else []
         return {name: getattr(self, name) for name in names}
 
-    def _read_history(self, path: Path, rows: int) -> None:
+    def _read_history(self, path: Path) -> None:
         """Keep the rows up to the checkpoint; those after it will be written again."""
-        lines = path.read_text().splitlines(keepends=True)[: rows + 1]
+        steps = range(1 - self.warmup_steps, 1 - self.warmup_steps + self.warmup_step + self.step)
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                table = list(islice(csv.DictReader(file), len(steps)))
+            self.history = [_numbers(row) for row in table]
+            whole = [row["step"] for row in self.history] == list(steps)
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
+            whole = False
+        if not whole:
+            raise ValueError(
+                f"{path} does not hold the {len(steps)} steps that the checkpoint beside it "
+                f"counts; bring back the file that was written with it."
+            )
         if self.folder:
             for leftover in self.folder.rglob(".*.part"):  # of a process that was killed
                 leftover.unlink()
+            text = io.StringIO()
+            writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
             with write_atomically(path) as file:
-                file.write("".join(lines).encode())
-        for row in csv.DictReader(lines):
-            numbers = {key: float(value) for key, value in row.items() if value}
-            self.history.append({**numbers, "step": int(row["step"])})
+                file.write(text.getvalue().encode())
 
 
 def augment(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
@@ -650,6 +671,21 @@ def augment(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
     x = F.grid_sample(x, positions, "nearest", "border", align_corners=False)
     noise = mine(torch.randn(whole, channels, height, width, **on))
     return (1 + gain) * x + offset + 0.08 * strength * noise
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    """A row of ``history.csv`` as `Trainer.history` has it; ValueError if it is none."""
+    if not row.keys() <= set(COLUMNS):
+        raise ValueError(f"Unknown columns {sorted(map(str, row.keys() - set(COLUMNS)))}.")
+    numbers = {key: float(value) for key, value in row.items() if value}
+    return {**numbers, "step": int(row["step"]), "seconds": float(row["seconds"])}
+
+
+def _check_limits(steps: int | None, minutes: float | None) -> None:
+    if not (steps is None or (isinstance(steps, Integral) and steps >= 0)):
+        raise ValueError(f"steps must be a whole number, 0 or more; got {steps!r}.")
+    if not (minutes is None or (isinstance(minutes, Real) and minutes >= 0)):
+        raise ValueError(f"minutes must be a number, 0 or more; got {minutes!r}.")
 
 
 def _writable(folder: str | os.PathLike | None) -> Path | None:

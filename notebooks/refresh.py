@@ -5,6 +5,7 @@ of hashing.
 """
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import nbclient
 import nbformat
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-KEPT_CELL_METADATA = {"tags", "jupyter"}
+KEPT_CELL_METADATA = {"tags", "jupyter", "ran"}
 
 
 def main() -> None:
@@ -48,8 +49,16 @@ def refresh(path: Path) -> None:
     os.replace(fresh, path)
 
 
+def digest(source: str) -> str:
+    """What tells the source that a cell's outputs are of from one that was edited later."""
+    return hashlib.sha256(source.encode()).hexdigest()[:8]
+
+
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """Remove what differs between machines and runs: timings, versions, widget identities."""
+    """Remove what differs between machines and runs: timings, versions, widget identities.
+
+    Cells with outputs keep a digest of the source that was run, for a test to compare.
+    """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -57,6 +66,9 @@ def clean(notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         for key in cell.metadata.keys() - KEPT_CELL_METADATA:
             del cell.metadata[key]
+        cell.metadata.pop("ran", None)
+        if cell.get("outputs"):
+            cell.metadata["ran"] = digest(cell.source)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)  # its picture and text stay
 

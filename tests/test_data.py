@@ -479,7 +479,10 @@ def test_a_missing_or_broken_picture_gets_a_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "sentence"),
-    [(("joy", "", "a"), "Unknown expression 'joy'"), (("fear", "7", "a"), "rho must be a number")],
+    [
+        (("joy", "", "a"), "Unknown expression 'joy'"),
+        (("fear", "7", "a"), "has intensity .7.; expected a number"),
+    ],
 )
 def test_a_table_with_what_does_not_exist_gets_a_sentence(tmp_path, row, sentence):
     with pytest.raises(ValueError, match=sentence):

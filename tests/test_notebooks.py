@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from refresh import clean, refresh
+from refresh import clean, digest, refresh
 
 import mmagan_lite
 from mmagan_lite.widgets import source
@@ -23,6 +23,29 @@ ALLOWED_TAGS = {"setup", "raises-exception"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users|tmp|mnt|opt|var)/|[A-Z]:\\Users")
 PROGRESS_BAR = re.compile(r"\d%\|")
 MOST_BYTES = 1_500_000
+
+
+ANATOMY = {
+    "a title with its number": r"\A# \d\d · ",
+    "what you will be able to do": r"^\| \*\*You will be able to\*\* \| .",
+    "what you need": r"^\| \*\*You need\*\* \| .",
+    "how long it takes": r"^\| \*\*Time\*\* \| .*\b(minutes?|hours?|as long as)\b",
+    "how much memory": r"^\| \*\*Memory\*\* \| .*\bGB\b",
+    "a prediction": r"\*\*Predict first",
+    "what you should see": r"^#+ What you should see$",
+    "something to break": r"^(#+ (\d+\. )?|\*\*)Break it\b",
+    "a recap with three questions and folded answers": (
+        r"^## (\d+\. )?Recap\n(?s:.*[Tt]hree questions(.*?<details>.+?</details>){3})"
+    ),
+}
+
+
+def missing_parts(notebook):
+    """What each notebook of the course has and this one lacks."""
+    text = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown") + "\n"
+    for part, pattern in ANATOMY.items():
+        if not re.search(pattern, text, re.MULTILINE):
+            yield part
 
 
 def faults(notebook):
@@ -50,6 +73,8 @@ def cell_faults(cell):
     stored = json.dumps(cell.outputs, ensure_ascii=False)
     if any(LIKE_A_MARK.search(x) and x.strip() != MARK for x in cell.source.splitlines()):
         yield "has a mark that nbval does not know or that checks nothing"
+    if cell.outputs and cell.metadata.get("ran") != digest(cell.source):
+        yield "was edited after it was run; run `make notebooks`"
     if tags - ALLOWED_TAGS:
         yield f"has unknown tags {sorted(tags - ALLOWED_TAGS)}"
     if is_marked(cell) and not has_text(cell):
@@ -95,7 +120,18 @@ def is_live_only(output):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_has_no_faults(path):
-    assert list(faults(nbformat.read(path, as_version=4))) == []
+    notebook = nbformat.read(path, as_version=4)
+    assert list(faults(notebook)) == []
+    assert list(missing_parts(notebook)) == []
+
+
+@pytest.mark.parametrize("part", ANATOMY)
+def test_each_part_is_missed(part):
+    whole = nbformat.read(NOTEBOOKS[0], as_version=4)
+    text = "\n\n".join(c.source for c in whole.cells if c.cell_type == "markdown")
+    while re.search(ANATOMY[part], text, re.MULTILINE):  # it may be there several times
+        text = re.sub(ANATOMY[part], "-", text, flags=re.MULTILINE)
+    assert part in missing_parts(new_notebook(cells=[new_markdown_cell(text)]))
 
 
 def printed(text):
@@ -107,8 +143,14 @@ def picture(text):
 
 
 def cell(source, *outputs, count=2, tags=()):
-    tags = {"tags": list(tags)} if tags else {}
-    return new_code_cell(source, outputs=list(outputs), execution_count=count, metadata=tags)
+    metadata = {"tags": list(tags)} if tags else {}
+    if outputs:
+        metadata["ran"] = digest(source)
+    return new_code_cell(source, outputs=list(outputs), execution_count=count, metadata=metadata)
+
+
+def edited(cell, source):
+    return nbformat.from_dict({**cell, "source": source})
 
 
 def notebook(*cells, imports="import mmagan_lite as mg"):
@@ -137,6 +179,7 @@ def test_a_sound_notebook_has_no_faults():
         ("mark", notebook(GOOD, cell("# CHECK OUTPUT", count=3))),
         ("mark", notebook(GOOD, cell('text = """\n# NBVAL_SKIP\n"""', count=3))),
         ("mark", notebook(GOOD, cell("# PYTEST_VALIDATE_IGNORE_OUTPUT", count=3))),
+        ("edited after", notebook(edited(GOOD, GOOD.source + "  # the answer"))),
         ("unknown tags", notebook(GOOD, cell("1", count=3, tags=["nbval-skip"]))),
         ("no text", notebook(cell(MARK))),
         ("no text", notebook(cell(MARK, picture("<Figure size 640x480 with 1 Axes>")))),
@@ -200,7 +243,7 @@ def test_refreshed_outputs_are_the_same_twice(tmp_path):
     refresh(path)
     assert path.read_bytes() == once
     (ran,) = nbformat.read(path, as_version=4).cells
-    assert (ran.execution_count, ran.metadata) == (1, {})
+    assert (ran.execution_count, ran.metadata) == (1, {"ran": digest(source)})
     assert ran.outputs[0].text == "1\n2\n"
     assert ran.outputs[1].data.keys() == {"text/plain"}
     assert [file.name for file in tmp_path.iterdir()] == ["small.ipynb"]
@@ -218,7 +261,7 @@ def test_a_failing_notebook_is_left_as_it_was(tmp_path):
 def test_cleaning_keeps_tags_and_pictures():
     dirty = notebook(cell("1", picture("<Figure>"), tags=["setup"]))
     clean(dirty)
-    assert dirty.cells[1].metadata == {"tags": ["setup"]}
+    assert dirty.cells[1].metadata == {"tags": ["setup"], "ran": digest("1")}
     assert dirty.cells[1].outputs[0].data.keys() == {"image/png", "text/plain"}
 
 

@@ -133,9 +133,9 @@ def answers(path: Path) -> dict[str, list[str]]:
             warnings.simplefilter("ignore")  # old notebooks lack what newer ones have
             cells = nbformat.read(path, as_version=4).cells
         sources = [cell.source for cell in cells if cell.cell_type == "code"]
+        called = _last(CALL, sources)
     except Exception as error:  # a broken file makes nbformat raise almost anything
         raise ValueError(f"{path.name} is not a readable notebook ({_said(error)})") from None
-    called = _last(CALL, sources)
     here = {EXERCISES[name].notebook for name in called}
     defined = _last(DEFINITION, sources)
     places = {n: i for n, i in defined.items() if EXERCISES[n].notebook in here} | called
