@@ -12,7 +12,7 @@ NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 STEADY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 CUDA_VISIBLE_DEVICES= \
 	TQDM_DISABLE=1 MMAGAN_PROFILE=$(PROFILE) MMAGAN_CACHE="$(CURDIR)/build/cache"
 
-.PHONY: help setup lab app test notebooks clean
+.PHONY: help setup lab app test notebooks site clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 20
@@ -39,6 +39,9 @@ test: setup  ## Set up, then run every check, the notebooks included
 notebooks: setup  ## Run the notebooks again and save their outputs (PROFILE=smoke, NOTEBOOKS=...)
 	rm -rf build/cache
 	$(STEADY) $(BIN)/python notebooks/refresh.py $(NOTEBOOKS)
+
+site: setup  ## Make a website of the course in build/site/html; panels work in it without Python
+	$(STEADY) $(BIN)/python docs/website.py
 
 clean:  ## Remove what the other commands made, except .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 APT = (
@@ -60,6 +60,17 @@ def chromium():
 
 def found():
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextlib.contextmanager
+def launched():
+    """The browser, running."""
+    path = chromium()
+    with sync_playwright() as driver:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chrome = driver.chromium.launch(executable_path=path, args=arguments)
+        yield chrome
+        chrome.close()
 
 
 class Visit:

@@ -22,7 +22,7 @@ from browser import Lab, Visit, kernels_stopped, pixels, served
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image, ImageOps
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import mmagan_lite as mg
 from mmagan_lite import editing, widgets
@@ -90,12 +90,8 @@ WRITTEN = {"alone.ipynb": ALONE, "run.ipynb": RUN, "broken.ipynb": BROKEN}
 
 @pytest.fixture(scope="module")
 def chrome():
-    path = browser.chromium()
-    with sync_playwright() as driver:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chrome = driver.chromium.launch(executable_path=path, args=arguments)
+    with browser.launched() as chrome:
         yield chrome
-        chrome.close()
 
 
 @pytest.fixture(scope="module")
