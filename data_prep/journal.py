@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from data_prep.duplicates import HASH_SIZE
 from data_prep.records import Record
+from mmagan_lite.expressions import EXPRESSIONS
 
 try:
     import fcntl
@@ -17,6 +20,13 @@ except ModuleNotFoundError:  # Windows
 
     fcntl = None
 
+HASH = f"[0-9a-f]{{{HASH_SIZE**2 // 4}}}"
+SKIPPED = {"source": str, "skipped": str, "detail": str}  # what a line says of a picture
+USED = {
+    "split": str, "file_name": str, "expression": str, "intensity": float | None,
+    "subject": str | None, "source": str, "native_label": str, "split_by": str, "grey": bool,
+    "upscaled": bool, "hash": str | None,
+}  # fmt: skip
 COLUMNS = ("file_name", "expression", "intensity", "subject", "source", "native_label")
 
 
@@ -213,9 +223,9 @@ class Journal:
     def _entry(self, line: bytes) -> dict:
         """A picture that was noted: skipped, or with a crop in the folder of a split."""
         entry = self._parsed(line)
-        skipped = {"source", "skipped"} <= entry.keys()
-        used = {"source", "split", *COLUMNS} <= entry.keys() and _is_name(entry["file_name"])
-        if not skipped and not (used and entry["split"] in ("train", "test")):
+        kinds = SKIPPED if "skipped" in entry else USED
+        fits = all(isinstance(entry.get(key, ...), kind) for key, kind in kinds.items())
+        if not fits or (kinds is USED and not _leads_to_a_crop(entry)):
             raise ValueError(self.damaged)
         return entry
 
@@ -284,6 +294,13 @@ class Journal:
                 writers[split].writerow(entry)
 
 
-def _is_name(name: object) -> bool:
-    """Whether this is the name of a file, and not a way out of its folder."""
-    return isinstance(name, str) and name != "" and Path(name).name == name
+def _leads_to_a_crop(entry: dict) -> bool:
+    """Whether a picture lies in the folder of a split, and is called what pictures are."""
+    name, fingerprint = entry["file_name"], entry["hash"]
+    return (
+        entry["split"] in ("train", "test")
+        and name != ""
+        and Path(name).name == name
+        and entry["expression"] in EXPRESSIONS
+        and (fingerprint is None or re.fullmatch(HASH, fingerprint) is not None)
+    )

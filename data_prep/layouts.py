@@ -86,7 +86,7 @@ def imagefolder(source: Path) -> Iterator[Record]:
 
 # ------------------------------------------------------------------------------ AffectNet family
 
-AFFECTNET = dict(enumerate(EXPRESSIONS))  # its codes are our order; 8 none, 9 uncertain, 10 no face
+AFFECTNET = dict(enumerate(EXPRESSIONS[:8]))  # our order; 8 is none, 9 uncertain, 10 no face
 AFFECTNET_COLUMNS = (
     "subdirectory_filepath", "face_x", "face_y", "face_width", "face_height",
     "facial_landmarks", "expression", "valence", "arousal",
@@ -190,7 +190,7 @@ def _soft_label(path: Path) -> dict:
     said = {key.lower(): value for key, value in json.loads(path.read_bytes()).items()}
     label, shares = said["human-label"], said.get("soft-label", ())
     expression = AFFECTNET.get(code(label))
-    known = expression and len(shares) == len(EXPRESSIONS)
+    known = expression and len(shares) == len(AFFECTNET)
     more = {key.lower(): value for key, value in (said.get("metadata") or {}).items()}
     return {
         "expression": expression,

@@ -221,8 +221,19 @@ def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> No
         What `train_rows` and `measure_rows` wrote.
     seed : int
         Whose weights.
+
+    Raises
+    ------
+    ValueError
+        If a row is lacking that the package's tables have: they are replaced as a whole.
     """
     measured = load_results(results)
+    shown = set(load_results()["table"].index.unique("row"))
+    if lacking := shown - set(measured["table"].index.unique("row")):
+        raise ValueError(
+            f"{results} lacks {', '.join(sorted(lacking))}, which the package's tables have; train "
+            f"and measure all rows in one folder, or leave out the export."
+        )
     for row in ROWS:
         if (row, seed) not in measured["table"].index:
             continue

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmagan_lite.baselines import networks
 from mmagan_lite.config import Config
 from mmagan_lite.data import write_atomically
+from mmagan_lite.expressions import EXPRESSIONS
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship, with their manifest."""
@@ -81,6 +82,7 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
         ) from error
     if not isinstance(contents, dict) or not {"config", "progress", "average"} <= contents.keys():
         raise ValueError(f"{path} is no checkpoint of a run; give one that a Trainer wrote.")
+    check_expressions(contents.get("expressions", list(EXPRESSIONS)), path)
     theirs = Config.from_dict(contents["config"]).to_dict()  # fields that are new are filled in
     if config is not None and config.to_dict() != theirs:
         ours = config.to_dict()
@@ -91,6 +93,18 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
             f"in another folder."
         )
     return contents
+
+
+def check_expressions(learned: object, source: object) -> None:
+    """Raise ValueError if weights have learned other expressions than those of the package.
+
+    Their shapes may fit all the same: then a network would draw something else than it is asked.
+    """
+    if learned != list(EXPRESSIONS):
+        raise ValueError(
+            f"{source} has learned other expressions than {', '.join(EXPRESSIONS)}; train it anew "
+            f"or bring back the list that it was trained with."
+        )
 
 
 @contextmanager
@@ -123,8 +137,8 @@ def pretrained_models() -> Mapping[str, dict[str, Any]]:
     -------
     mapping
         Name -> manifest entry: file, sha256, size (image side in pixels), kind ("generator",
-        "judge" or "critic"), config, and how they were made and measured (command, seed, data,
-        images_seen, device, figures).
+        "judge" or "critic"), config, expressions, and how they were made and measured (command,
+        seed, data, images_seen, device, figures).
 
     Raises
     ------
@@ -146,6 +160,7 @@ def pretrained_models() -> Mapping[str, dict[str, Any]]:
 def _is_entry(said: object) -> bool:
     """Whether this part of a manifest describes weights that lie beside it."""
     kinds = {"file": str, "sha256": str, "kind": str, "size": int, "config": dict}
+    kinds |= {"expressions": list}
     return (
         isinstance(said, dict)
         and all(isinstance(said.get(key), kind) for key, kind in kinds.items())
@@ -177,6 +192,7 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ValueError(f"{path} is missing or damaged (its sha256 differs); install again.")
+    check_expressions(entry["expressions"], name)
     return _cast(load_safetensors(content), torch.float32), entry
 
 
@@ -253,6 +269,7 @@ def export(module: nn.Module, name: str, *, config: Config, kind: str, **about: 
         "size": config.image_size,
         "kind": kind,
         "config": config.to_dict(),
+        "expressions": list(EXPRESSIONS),
         **about,
     }
     manifest = json.dumps({**pretrained_models(), name: entry}, indent=2)

@@ -475,7 +475,8 @@ def architecture(generator: Generator, size: int) -> Figure:
     for layers, colour in zip(_stages(generator.encoder), (4, 0, 0), strict=True):
         stages.append((_layers(layers), [shapes[layers[-1]][1][0]], COLOURS[colour]))
     if len(generator.blocks):
-        kind = "MMARM" if isinstance(generator.blocks[0], MMARM) else "residual block"
+        block = generator.blocks[0]
+        kind = type(block).__name__ if isinstance(block, MMARM) else "residual block"
         outs = [shapes[block][1][0] for block in generator.blocks]
         stages.append((f"{len(outs)} ×\n{kind}\n", outs, COLOURS[1]))
     for layers, colour in zip(_stages(generator.decoder), (2, 2, 3), strict=True):

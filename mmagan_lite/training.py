@@ -33,7 +33,7 @@ from mmagan_lite.config import Config
 from mmagan_lite.cuda import Recorded, ResidentFaces
 from mmagan_lite.data import Faces, batch_indices, check, progress, write_atomically
 from mmagan_lite.distributed import mine
-from mmagan_lite.expressions import N, encode
+from mmagan_lite.expressions import EXPRESSIONS, N, encode
 
 CRITIC_TERMS = ("adv", "cls", "info", "fake", "gp", "r1")
 GENERATOR_TERMS = ("adv", "cls", "rec", "info", "rho", "identity")
@@ -553,6 +553,7 @@ class Trainer:
             self.folder / "checkpoint.pt",
             {
                 "config": self.config.to_dict(),
+                "expressions": list(EXPRESSIONS),
                 "progress": progress,
                 **{name: part.state_dict() for name, part in parts.items()},
             },

@@ -224,8 +224,48 @@ def test_an_answer_cannot_change_the_case_or_the_random_numbers(double):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    assert double.check(spoils).colour == GREEN
+    verdict = double.check(spoils)
     assert torch.equal(torch.rand(1), expected)
+    assert (verdict.colour, verdict.misconception) == (RED, None)
+    assert "it changes its input" in str(verdict)
+    assert double.check(lambda x: x + x).colour == GREEN
+
+
+def test_a_forgotten_return_is_no_stub(double):
+    def forgets(x):
+        y = 2 * x
+        print("y:", y.sum())
+
+    def stub(x):
+        """What it should do."""
+
+    assert "is `return` missing?" in str(double.check(forgets))
+    assert double.check(forgets).colour == RED
+    assert double.check(stub).colour == GREY
+
+
+def test_pytorchs_own_not_implemented_is_an_error(double):
+    verdict = double.check(lambda x: torch.nn.ModuleList()(x))
+    assert verdict.colour == RED
+    assert "NotImplementedError" in str(verdict)
+
+
+def test_text_for_numbers_gets_a_sentence():
+    said = str(check.split_by_person(lambda subjects, test: [s for s in subjects if s in test]))
+    assert "numbers, or True and False, are wanted; it returns a str" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("level", lambda *_: (1.0, 2.0)),
+        ("level", lambda *_: (0.0, 0.0)),
+        ("log_probabilities", lambda logits: torch.zeros_like(logits)),
+        ("kernel_distance", lambda x, y: torch.zeros(())),
+    ],
+)
+def test_a_constant_is_not_taken_for_a_known_mistake(name, answer):
+    assert check_of(name)(answer).misconception is None
 
 
 def test_a_broken_property_is_named(double):

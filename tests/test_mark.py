@@ -179,11 +179,13 @@ def test_a_class_is_marked(classroom, tmp_path, capsys):
     assert status == 0
     table = pd.read_csv(out, index_col="student")
     assert list(table.index) == ["ada", "ben", "cy", "dora", "eve"]
-    assert list(table) == ["changed", "level", "split_by_person", "note"]
+    assert list(table) == ["solved", "tried", "changed", "level", "split_by_person", "note"]
+    assert table["solved"].tolist() == [1, 0, 0, 0, 0]
+    assert table["tried"].tolist() == [1, 1, 1, 0, 0]
     red = str(judge("changed", of(BRIGHTER)))
     assert table["changed"].tolist()[:4] == ["green", red, red, "not attempted"]
     assert (table.loc["ada":"dora", "level":"split_by_person"] == "not attempted").all(axis=None)
-    assert table.loc["eve"].drop("note").isna().all()
+    assert table.loc["eve"].drop(["solved", "tried", "note"]).isna().all()
     assert "eve.ipynb is not a readable notebook" in table.loc["eve", "note"]
     assert "eve: eve.ipynb is not a readable notebook" in said
     assert "4 of 5 students were marked." in said
@@ -268,6 +270,46 @@ def test_old_notebooks_are_read(tmp_path):
     }  # fmt: skip
     (tmp_path / "a.ipynb").write_text(json.dumps(old))
     assert list(answers(tmp_path / "a.ipynb")) == ["changed"]
+
+
+def test_hand_ins_of_other_kinds_and_other_notebooks_have_a_row(tmp_path, capsys):
+    for name in ("ada.ipynb", "ben.IPYNB"):
+        write(tmp_path / "class" / name, BRIGHTER)
+    (tmp_path / "class" / "cy").mkdir()
+    (tmp_path / "class" / "cy" / "hw.zip").write_bytes(b"PK")
+    (tmp_path / "class" / "dora.py").write_text("x = 1")
+    loss = "check.adversarial(lambda real, fake: real.mean() - fake.mean())"
+    write(tmp_path / "class" / "=eve.ipynb", loss, number="05")
+    out = tmp_path / "marks.csv"
+    status, said, _ = run(capsys, tmp_path / "class", "--out", out)
+    assert status == 0
+    table = pd.read_csv(out, index_col="student")
+    assert list(table.index) == ["'=eve", "ada", "ben", "cy", "dora"]
+    assert (table.loc[["cy", "dora"], "note"] == "no notebook was found").all()
+    assert table.loc["'=eve", "adversarial"] == "green"
+    assert table.loc["'=eve", ["changed", "level"]].isna().all()  # of another notebook
+    assert table.loc["ada", ["adversarial"]].isna().all()
+    summary = pd.read_csv(tmp_path / "marks-summary.csv", index_col="exercise")
+    assert summary.loc["changed", "students"] == 2
+    assert "3 of 5 students were marked." in said
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'answers["changed"] = EDGE\ncheck.changed(changed)',
+        "%%time\n\ncheck.changed(changed)",
+        "check.changed(changed)",
+    ],
+)
+def test_values_of_other_cells_are_there_if_the_answer_asks_for_them(source):
+    cells = [
+        "import time\nfrom mmagan_lite.exercises import check\nanswers = dict()",
+        "EDGE = ZERO + 0.0\nwaits = time.sleep(1000)",
+        "def changed(face, neutral):\n    return ((face - neutral).abs() > EDGE).any(1)",
+    ]
+    cells[1] = "ZERO = 1 - 1\n" + cells[1]
+    assert judge("changed", [*cells, source]).state == "green"
 
 
 def test_students_are_files_or_folders(classroom):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -43,6 +43,7 @@ SECONDS, GIGABYTES = 30.0, 4.0
 CALL = re.compile(r"\bcheck\.(\w+)\(")
 DEFINITION = re.compile(r"^(?:def|class) (\w+)", re.MULTILINE)
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+UNDEFINED = re.compile(r"\bname '(\w+)' is not defined")
 PRELOADED = ["mmagan_lite.exercises", "nbformat", "IPython.core.inputtransformer2"]
 NOT_HANDED_IN = (".ipynb_checkpoints", "__MACOSX")
 
@@ -84,7 +85,7 @@ def submissions(folder: Path) -> dict[str, list[Path]]:
     Returns
     -------
     dict
-        Student -> paths, both in order.
+        Student -> paths, both in order; none for whoever handed in something else.
 
     Raises
     ------
@@ -93,13 +94,16 @@ def submissions(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}; give the one that holds the notebooks.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.ipynb")):
+    found: dict[str, list[Path]] = {
+        path.name if path.is_dir() else path.stem: []
+        for path in sorted(folder.iterdir())
+        if path.name not in NOT_HANDED_IN and not path.name.startswith(".")
+    }
+    for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if not set(parts) & set(NOT_HANDED_IN):
-            student = parts[0] if len(parts) > 1 else path.stem
-            found.setdefault(student, []).append(path)
-    if not found:
+        if path.suffix.lower() == ".ipynb" and not set(parts) & set(NOT_HANDED_IN):
+            found[parts[0] if len(parts) > 1 else path.stem].append(path)
+    if not any(found.values()):
         raise ValueError(
             f"There are no notebooks in {folder}; it should hold one .ipynb file a student, or "
             f"one folder a student."
@@ -166,27 +170,37 @@ def judge(name: str, sources: Sequence[str]) -> Mark:
         The exercise.
     sources : sequence of str
         As in `answers`. Of the cells before the last, only imports, functions, classes and plain
-        values count: nobody waits for trainings and plots.
+        values count, and other values that the answer asks for: nobody waits for trainings and
+        plots.
 
     Returns
     -------
     Mark
     """
-    try:
-        verdict = EXERCISES[name].check(_answer(name, sources))
-    except BaseException as error:  # SystemExit, too
-        return Mark(ERROR, _said(error))
-    return _mark(verdict)
+    lacking: set[str] = set()
+    while True:
+        try:
+            said = _mark(EXERCISES[name].check(_answer(name, sources, lacking)))
+        except BaseException as error:  # SystemExit, too
+            said = Mark(ERROR, _said(error))
+        lacks = UNDEFINED.search(said.detail) if said.state == ERROR else None
+        if lacks is None or lacks[1] in lacking:
+            return said
+        lacking.add(lacks[1])  # a value of the notebook, such as `answers`: compute it, judge again
 
 
-def _answer(name: str, sources: Sequence[str]) -> Any:
+def _answer(name: str, sources: Sequence[str], lacking: Collection[str] = ()) -> Any:
     scope: dict[str, Any] = {"__name__": "answer"}
     for source in sources[:-1]:
         with suppress(SyntaxError, ValueError):  # some other cell is broken; go on without it
             for statement in _parsed(source):
-                if _is_useful(statement):
-                    with suppress(Exception):
+                wanted = _names(statement) & set(lacking)
+                if wanted or _is_useful(statement):
+                    try:
                         _run(statement, scope)
+                    except Exception as error:
+                        if wanted and isinstance(error, NameError):
+                            raise  # what it is made of is lacking, too
     asked: ast.expr = ast.Name(name, ast.Load())
     for statement in _parsed(sources[-1]):
         calls = [node for node in ast.walk(statement) if _is_check(node, name)]
@@ -198,7 +212,8 @@ def _answer(name: str, sources: Sequence[str]) -> Any:
 
 
 def _parsed(source: str) -> list[ast.stmt]:
-    return ast.parse(TransformerManager().transform_cell(source)).body
+    plain = re.sub(r"\A\s*%%(?:time|timeit|capture|prun)\b.*\n", "", source)  # not for us
+    return ast.parse(TransformerManager().transform_cell(plain)).body
 
 
 def _is_useful(statement: ast.stmt) -> bool:
@@ -208,6 +223,14 @@ def _is_useful(statement: ast.stmt) -> bool:
             ast.literal_eval(statement.value)
             return True
     return isinstance(statement, DEFINITIONS)
+
+
+def _names(statement: ast.stmt) -> set[str]:
+    """What an assignment gives a value."""
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return set()
+    nodes = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
+    return {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
 
 
 def _is_check(node: ast.AST, name: str) -> bool:
@@ -335,9 +358,8 @@ def mark(
     Returns
     -------
     table : DataFrame
-        A row for each student, a column of `Mark` for each exercise of the notebooks that
-        somebody handed in, and the column ``note``: what could not be read. If nothing of a
-        student could be, the row has no marks.
+        A row for each student: how many exercises are ``solved`` and ``tried``; a `Mark` for each
+        exercise of the notebooks that the student handed in; and ``note``, what could not be read.
     summary : DataFrame
         A row for each exercise, as in `summarise`.
 
@@ -350,17 +372,22 @@ def mark(
     found, notes = _read(students)
     if not found:
         raise ValueError(f"Nothing in {folder} can be marked: {'; '.join(notes.values())}.")
-    here = {EXERCISES[name].notebook for _, name, _ in found}
-    columns = [n for n, made in sorted(EXERCISES.items(), key=_place) if made.notebook in here]
-    marks: dict[str, dict[str, Mark]] = {
-        student: dict.fromkeys(columns, Mark(NOT_ATTEMPTED)) for student, _, _ in found
-    }
+    marks: dict[str, dict[str, Mark]] = {}
+    for student, name, _ in found:  # whoever hands in a notebook has all its exercises to solve
+        of_notebook = [n for n, e in EXERCISES.items() if e.notebook == EXERCISES[name].notebook]
+        marks.setdefault(student, {}).update(dict.fromkeys(of_notebook, Mark(NOT_ATTEMPTED)))
+    here = set().union(*marks.values())
+    columns = [name for name, _ in sorted(EXERCISES.items(), key=_place) if name in here]
     for student, name, sources in progress(found, desc="marking", unit="answer"):
         new, old = judge_apart(name, sources, seconds, gigabytes), marks[student][name]
         marks[student][name] = min(new, old, key=lambda m: BEST_FIRST.index(m.state))
     table = pd.DataFrame.from_dict(marks, orient="index", columns=columns, dtype=object)
     table = table.reindex(list(students)).rename_axis("student")
-    return table.assign(note=pd.Series(notes, dtype=object)), summarise(table)
+    summary = summarise(table)
+    states = table.map(lambda mark: mark.state, na_action="ignore")
+    table.insert(0, "solved", (states == GREEN).sum(axis=1))
+    table.insert(1, "tried", (states.notna() & (states != NOT_ATTEMPTED)).sum(axis=1))
+    return table.assign(note=pd.Series(notes, dtype=object)), summary
 
 
 def _place(item: tuple[str, Any]) -> str:
@@ -379,6 +406,8 @@ def _read(
                 found += [(student, *answer) for answer in answers(path).items()]
             except ValueError as error:
                 said.append(str(error))
+        if not paths:
+            said.append("no notebook was found")
         if said:
             notes[student] = "; ".join(said)
     return found, notes
@@ -395,8 +424,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By exercise: the notebook, how many students solved it, tried it and handed in anything,
-        and the known mistake that most of them made, with their number.
+        By exercise: the notebook, how many students solved it, tried it and handed in that
+        notebook, and the known mistake that most of them made, with their number.
     """
     return pd.DataFrame(
         {name: _summary(name, table[name].dropna().tolist()) for name in table}
@@ -462,7 +491,8 @@ def main(arguments: list[str] | None = None) -> int:
         table, summary = mark(args.folder, args.seconds, args.gigabytes)
         for path, frame in ((args.out, table), (beside, summary)):
             with write_atomically(path) as file:
-                file.write(frame.to_csv().encode("utf-8-sig"))  # Excel wants to be told
+                safe = frame.rename(index=_no_formula)
+                file.write(safe.to_csv().encode("utf-8-sig"))  # Excel wants to be told
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -471,6 +501,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print("\n".join([summary.to_string(), *_closing(table), f"Wrote {args.out} and {beside}."]))
     return 0
+
+
+def _no_formula(name: str) -> str:
+    """A student's name that no spreadsheet takes for something to compute."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -484,7 +519,7 @@ def _check(args: argparse.Namespace) -> None:
 def _closing(table: pd.DataFrame) -> Iterator[str]:
     for student, note in table["note"].dropna().items():
         yield f"{student}: {note}."
-    marked = table.drop(columns="note").notna().all(axis=1).sum()
+    marked = table.drop(columns=["solved", "tried", "note"]).notna().any(axis=1).sum()
     yield f"{marked} of {len(table)} students were marked."
 
 

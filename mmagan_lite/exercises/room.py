@@ -1,5 +1,6 @@
 """What an exercise is, and how an answer to it is judged."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -67,11 +68,18 @@ class Outcome:
 
     values: tuple[Tensor, ...] = ()
     error: Exception | None = None
+    altered: bool = False  # whether the arguments are no longer what they were
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the values."""
         return [tuple(value.shape) for value in self.values]
+
+    @property
+    def largest(self) -> float:
+        """The largest of the values, whatever its sign."""
+        sizes = (v.abs().nan_to_num(0).max().item() for v in self.values if v.numel())
+        return max(sizes, default=0.0)
 
     def distance(self, other: "Outcome") -> float:
         """Largest difference of two outcomes; infinite if they are of another kind."""
@@ -178,7 +186,8 @@ class Exercise:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return Outcome(_flat(self.run(answer, *arguments)))
+                values = _flat(self.run(answer, *arguments))
+            return Outcome(values, altered=not all(map(_same, arguments, case)))
         except Exception as error:  # an answer may do anything
             return Outcome(error=error)
 
@@ -193,10 +202,17 @@ class Exercise:
         cases = [make() for make in self.cases]
         found = [self.outcome(answer, case) for case in cases]
         if answer is None or all(_is_missing(outcome) for outcome in found):
+            if _does_something(answer):
+                return Verdict(self.name, RED, "not yet. It returns nothing: is `return` missing?")
             return Verdict(self.name, GREY, "not attempted yet; the course goes on without it.")
         wanted = [self.outcome(self.reference, case) for case in cases]
         wrong = _farthest(found, wanted)
         broken = self._broken_property(answer) if wrong <= self.tolerance else None
+        if wrong <= self.tolerance and any(outcome.altered for outcome in found):
+            text = (
+                "not yet. The values are right, but it changes its input, which others still need."
+            )
+            return Verdict(self.name, RED, text)
         if wrong <= self.tolerance and broken is None:
             return Verdict(self.name, GREEN, f"right, in {_counted(len(cases), 'held-out case')}.")
         return self._explain(answer, cases, found, wanted, broken)
@@ -226,7 +242,11 @@ class Exercise:
             gaps.append(_farthest(found, theirs))
         nearest = min(range(len(gaps)), key=gaps.__getitem__, default=None)
         away = _farthest(found, wanted)  # infinite where shapes differ: then only an exact match
-        limit = self.tolerance if math.isinf(away) else max(self.tolerance, 0.1 * away)
+        limit = self.tolerance
+        if nearest is not None and not math.isinf(away):  # nor may zeros pass for small values
+            code = self.misconceptions[nearest].code
+            largest = max(self.outcome(code, case).largest for case in cases)
+            limit = max(limit, 0.1 * min(away, largest))
         near = nearest is not None and gaps[nearest] <= limit
         if near and broken is None:
             mistake = self.misconceptions[nearest]
@@ -300,7 +320,12 @@ def _flat(value: Any) -> tuple[Tensor, ...]:
         if value and all(_is_number(item) for item in value):  # as a tensor or array would be
             return (torch.tensor([float(item) for item in value], dtype=torch.float64),)
         return tuple(part for item in value for part in _flat(item))
-    return (torch.as_tensor(value, dtype=torch.float64),)
+    try:
+        return (torch.as_tensor(value, dtype=torch.float64),)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"numbers, or True and False, are wanted; it returns a {type(value).__name__}"
+        ) from None
 
 
 def _is_number(item: Any) -> bool:
@@ -308,10 +333,28 @@ def _is_number(item: Any) -> bool:
     return isinstance(item, Number) or getattr(item, "shape", None) == ()
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two arguments are equal; anything but tensors passes."""
+    if not isinstance(one, Tensor):
+        return True
+    return one.shape == other.shape and bool(
+        ((one == other) | (one != one) & (other != other)).all()
+    )
+
+
+def _does_something(answer: Any) -> bool:
+    """Whether a function has more in it than the stub of an exercise: it uses or sets a name."""
+    if not inspect.isfunction(answer):
+        return False
+    code = answer.__code__
+    variables = code.co_nlocals - len(inspect.signature(answer).parameters)
+    return variables > 0 or bool(set(code.co_names) - {"NotImplementedError"})
+
+
 def _is_missing(outcome: Outcome) -> bool:
     """Whether an answer is still the stub: it returns nothing or says so."""
     if outcome.error is not None:
-        return isinstance(outcome.error, NotImplementedError)
+        return isinstance(outcome.error, NotImplementedError) and not outcome.error.args
     return outcome.values == ()
 
 
