@@ -1,0 +1,42 @@
+"""Notebooks to hand out: no solution is left, and nothing else is missing."""
+
+import os
+
+import nbformat
+import pytest
+from handout import HERE, hand_out
+
+from mmagan_lite.exercises import EXERCISES
+from mmagan_lite.exercises.mark import answers
+
+
+def removed(before, after):
+    """What was cut out of a text in one piece."""
+    start = len(os.path.commonprefix([before, after]))
+    rest = len(after) - start
+    assert before[len(before) - rest :] == after[start:]
+    return before[start : len(before) - rest]
+
+
+def test_solutions_are_left_out_and_nothing_else(tmp_path):
+    assert hand_out(tmp_path / "class") == len(EXERCISES)
+    for path in HERE.glob("*.ipynb"):
+        whole, given = (nbformat.read(p, 4).cells for p in (path, tmp_path / "class" / path.name))
+        assert len(whole) == len(given)
+        for before, after in zip(whole, given, strict=True):
+            assert "Solution</summary>" not in after.source
+            gone = removed(before.source, after.source)
+            assert gone.count("<summary>") == before.source.count("Solution</summary>")
+            assert "Hint" not in gone
+            assert before.get("outputs") == after.get("outputs")
+
+
+def test_they_can_be_marked(tmp_path):
+    hand_out(tmp_path)
+    found = {name for path in tmp_path.glob("0[1-8]*.ipynb") for name in answers(path)}
+    assert found == EXERCISES.keys()
+
+
+def test_the_notebooks_themselves_are_not_overwritten():
+    with pytest.raises(ValueError, match="choose another folder"):
+        hand_out(HERE / ".." / HERE.name)
