@@ -1,11 +1,12 @@
 """Faults that the unit tests must notice, each planted alone in a copy of the repository.
 
-    python tests/mutants.py                # all rooms; a few minutes on two cores
+    python tests/mutants.py                # all rooms; about two hours on two cores
     python tests/mutants.py losses ...     # these rooms only
 
-A mutant is one line of the package with a mistake that a person could make. The tests of its room,
-``tests/test_ROOM.py`` (and `MORE_TESTS`), must fail ("killed"); if they pass, it survived, they are
-too weak, and the exit status is 1. ``test_mutants.py`` keeps this list in step with the code.
+A mutant is one line of a room with a mistake that a person could make. A room is a file or a folder
+of the package, or data_prep. The tests of its room, ``tests/test_ROOM.py`` (and `MORE_TESTS`), must
+fail ("killed"); if they pass, it survived, they are too weak, and the exit status is 1.
+``test_mutants.py`` keeps this list in step with the code.
 """
 
 import argparse
@@ -26,16 +27,27 @@ ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
 MORE_TESTS = {
     "ablation": ["results"],
+    "data_prep": ["layouts", "report", "journal"],
     "training": ["distributed"],
 }
 PATIENCE = 300  # seconds; a fault may also show as a run without end
 
 
 class Mutant(NamedTuple):
-    room: str
-    old: str  # occurs exactly once in mmagan_lite/ROOM.py
+    file: str  # "losses", or "faces/dice" where the room is a folder
+    old: str  # occurs exactly once in the file
     new: str
     breaks: str
+
+    @property
+    def room(self):
+        return self.file.split("/")[0]
+
+    @property
+    def path(self):
+        """Of the file, relative to the root."""
+        inside = "" if self.room == "data_prep" else "mmagan_lite"
+        return Path(inside, f"{self.file}.py")
 
 
 class Verdict(NamedTuple):
@@ -44,8 +56,8 @@ class Verdict(NamedTuple):
     detail: str
 
 
-def room(name, *faults):
-    return [Mutant(name, *fault) for fault in faults]
+def room(file, *faults):
+    return [Mutant(file, *fault) for fault in faults]
 
 
 MUTANTS = [
@@ -464,6 +476,411 @@ MUTANTS = [
          "for r, name in names.items() if r in known",
          "rows that ship are not found"),
     ),
+    *room(
+        "config",
+        ("if getattr(self, key) is _AS_PRESET:", "if True:", "a preset overrides what was named"),
+        ("isinstance(value, int) and not isinstance(value, bool):", "isinstance(value, int):",
+         "a switch passes for a number"),
+        ("value = float(value)\n", "pass\n", "whole numbers are refused for floats"),
+        ("not low <= value <= high", "not low < value <= high", "the lower bound is shut out"),
+        ("not low <= value <= high", "value < low or value > high", "NaN is in every range"),
+        ('default = "colab" if', 'default = "laptop" if', "a GPU is left alone by default"),
+        ('os.environ.get("MMAGAN_PROFILE", default)', "default", "the environment is ignored"),
+        ('"precision": _best(), **PROFILES[name], **changes}',
+         '**PROFILES[name], **changes, "precision": _best()}', "a precision cannot be chosen"),
+        ('if "losses" in changes:', "if not changes:", "switches of the preset before stay"),
+        ("{**values, **changes}", "{**changes, **values}", "changes that change nothing"),
+        ("if key not in known:", "if False:", "no word on a misspelt field"),
+        ("including_emulation=False", "including_emulation=True", "a type that is slow there"),
+        ('return "bfloat16" if', 'return "float32" if', "full precision on every GPU"),
+        ('"ema_decay": (0, 1)', '"ema_decay": (0, 2)', "an average that grows for ever"),
+        ('"seed": (0, ', '"seed": (-1, ', "a seed that NumPy refuses later"),
+        ('"variety": (0, 1)', '"variety": (0, 10)', "ten times the variety"),
+    ),
+    *room(
+        "expressions",
+        ('"surprise",\n    "fear",', '"fear",\n    "surprise",', "another order than AffectNet's"),
+        (" and not isinstance(expression, bool):", ":", "True is happiness"),
+        ("if 0 <= expression < N:", "if expression < N:", "labels below 0"),
+        ("if 0 <= expression < N:", "if 0 <= expression <= N:", "a ninth expression"),
+        ("expression.dtype != torch.bool", "True", "a mask passes for labels"),
+        ("if not whole or expression.dim() > 1:", "if not whole:", "a table of labels passes"),
+        ("(expression < 0) | (expression >= N)", "expression >= N", "tensors below 0"),
+        ("(expression < 0) | (expression >= N)", "(expression < 0) | (expression > N)",
+         "a ninth expression in tensors"),
+        ("return expression.long()", "return expression", "small integers stay small"),
+        ("~((rho >= 0) & (rho <= 1))", "(rho < 0) | (rho > 1)", "NaN passes"),
+        ("~((rho >= 0) & (rho <= 1))", "~(rho <= 1)", "negative strength"),
+        ("wrong.numel() or rho.dim() > 1", "wrong.numel()", "a table of strengths passes"),
+        ("if c.dim() and rho.dim() and len(c) != len(rho):", "if False:",
+         "no word on lengths that differ"),
+        (".float() * rho.unsqueeze(-1)", ".float()", "full strength always"),
+        ("(c != 0).unsqueeze(-1)", "(c != 1).unsqueeze(-1)", "neutral has a direction"),
+        ("torch.where(rho > 0, c,", "torch.where(rho > 0.5, c,", "weak expressions are neutral"),
+    ),
+    *room(
+        "checkpoints",
+        ("weights_only=True", "weights_only=False", "a checkpoint may run code"),
+        ("with write_atomically(path) as file:\n        file.write(buffer",
+         'with open(path, "wb") as file:\n        file.write(buffer',
+         "a full disk costs the checkpoint before"),
+        ('{"config", "progress", "average"} <= contents', '{"config"} <= contents',
+         "anything with a configuration passes"),
+        ('Config.from_dict(contents["config"]).to_dict()', 'contents["config"]',
+         "runs of older versions do not go on"),
+        ("config is not None and config.to_dict() != theirs", "config is None",
+         "a run goes on with other options"),
+        ("if ours.get(key) != theirs.get(key)]", "]", "fields that are equal are listed"),
+        ("(wanted {ours.get(k)!r})", "(wanted {theirs.get(k)!r})", "what was wanted is not told"),
+        ('Path(said["file"]).name == said["file"]', "True", "weights from anywhere on the disk"),
+        ('hexdigest() != entry["sha256"]', 'hexdigest() == ""', "damaged weights pass"),
+        ("_cast(load_safetensors(content), torch.float32)", "load_safetensors(content)",
+         "weights stay in half precision"),
+        ('if entry["kind"] != "generator":', 'if entry["kind"] == "judge":',
+         "a critic passes for a generator"),
+        ("with fitting(name):", "if True:", "PyTorch's words on weights that do not fit"),
+        ("generator.eval().requires_grad_(False)", "generator.requires_grad_(False)",
+         "not in eval mode"),
+        ("generator.eval().requires_grad_(False)", "generator.eval()",
+         "edits that keep their graphs"),
+        ("re.fullmatch(", "re.match(", "a name that leads to another folder"),
+        ("torch.float16))", "torch.bfloat16))", "another half precision"),
+        ("if value.is_floating_point() else value.cpu()", "if True else value.cpu()",
+         "counters in half precision"),
+        ("{**pretrained_models(), name: entry}", "{name: entry}", "the other weights are lost"),
+        ('"size": config.image_size', '"size": config.width', "the wrong size is told"),
+    ),
+    *room(
+        "data",
+        ('"judge": 2_000_000', '"judge": 1_000_000', "the judge knows the test's people"),
+        ("FACES_PER_IDENTITY = 4\n", "FACES_PER_IDENTITY = 1\n", "a person has one picture"),
+        ("people = -(-faces // FACES_PER_IDENTITY)", "people = faces // FACES_PER_IDENTITY",
+         "rounded down, to nobody"),
+        ("manual_seed(seed)", "manual_seed(0)", "the seed is ignored"),
+        ("0.2 + 0.8 * torch.rand(", "torch.rand(", "intensities that nobody sees"),
+        ("rho.masked_fill(self.true_expression == 0, 0)", "rho", "neutral faces are intense"),
+        ("(self.expression != 0)] = torch.nan", "(self.expression != 0)] = 0",
+         "what is unknown is called nothing"),
+        ("{variety} {occlusion} {seed}", "{variety} {occlusion}", "the pictures of another seed"),
+        ("{_renderer_version()} {split}", "{split}", "pictures of an older renderer"),
+        ("self.true_rho[part],\n            self.nuisance[part],",
+         "self.true_rho[part],\n            self.identity[part],", "one photograph a person"),
+        ("image.mul(255).round()", "image.mul(255)", "levels rounded down"),
+        (".div_(127.5).sub_(1)", ".div_(255)", "images in [0, 1]"),
+        ("there.dtype == np.uint8 and there.shape == (len(self), 3, self.size, self.size)",
+         "there.dtype == np.uint8", "a cache of another shape passes"),
+        ('row["subject"] or row["file_name"]', 'row["subject"]', "all strangers are one person"),
+        ("RESAMPLING = Image.Resampling.BILINEAR", "RESAMPLING = Image.Resampling.NEAREST",
+         "pixels are dropped instead of averaged"),
+        ("return pixels.transpose(2, 0, 1)", "return pixels[..., ::-1].transpose(2, 0, 1)",
+         "red and blue swapped"),
+        ("start = first - epochs[0] * length", "start = 0", "every epoch starts anew"),
+        ("default_rng((seed, epoch))", "default_rng(seed)", "all epochs in one order"),
+        ("if len(found) == 1:", "if False:", "a set of one expression passes"),
+        ("> 2 / 3", "> 1 / 3", "the rarer mistake is the more frequent"),
+        (' or Path(name).name != name or "\\0" in name', "", "a table reads other folders"),
+        ('float(intensities(float(row["intensity"])))', 'float(row["intensity"])',
+         "intensities of 7"),
+        ("{found.st_size} {found.st_mtime_ns}", "{found.st_size}", "a picture that changed stays"),
+        ('if key != "_pixels"}', "}", "all pixels go to every process"),
+    ),
+    *room(
+        "detection",
+        ("MIN_PROBABILITY = 0.9 ", "MIN_PROBABILITY = 0.7 ", "collars and ears are faces"),
+        ("EYE_LINE = 0.43\nEYE", "EYE_LINE = 0.5\nEYE", "eyes in the middle of the frame"),
+        ("EYE_DISTANCE = 0.275", "EYE_DISTANCE = 0.35", "a frame without forehead and chin"),
+        ("rotation=-tilt", "rotation=tilt", "turned the wrong way"),
+        ("max(np.linalg.norm(across), 0.8 * to_mouth)", "np.linalg.norm(across)",
+         "a turned head fills the frame"),
+        ("0.8 * to_mouth)", "to_mouth)", "a smile changes the frame"),
+        ("key=lambda face: face.area, reverse=True", "key=lambda face: face.area",
+         "the smallest face first"),
+        ("< 4 * faces[1].area", "< 2 * faces[1].area", "a bystander is overlooked"),
+        ("return left_to_right(faces)[number - 1]", "return faces[number - 1]",
+         "faces counted by size"),
+        ("if not 1 <= number <= len(faces):", "if number > len(faces):", "face 0 is the last"),
+        ("_scaled(face, 1 / shrink)", "_scaled(face, 1)", "places in the shrunken picture"),
+        ("<= right and top <= y <= bottom", "<= right", "a box without top and bottom"),
+        ('"white"), image)', '"black"), image)', "what is transparent becomes black"),
+        ("(np.asarray(image) >> 8)", "(np.asarray(image) & 255)", "the lower byte of 16 bits"),
+        ("            image = ImageOps.exif_transpose(image)", "            pass",
+         "photographs lie on their side"),
+        ("if min(image.size) < 16:", "if max(image.size) < 16:", "a picture of one column"),
+        ('mode="edge"', 'mode="constant"', "black beside the photograph"),
+        ("max(1, round(1 / transform.scale))", "1", "large faces flicker"),
+        ("dtype=np.float32) - crop", "dtype=np.float32)", "the whole crop is added"),
+        ("result = photo.copy()", "result = photo", "the photograph itself is changed"),
+        ("np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5",
+         "np.arange(left, right), np.arange(top, bottom)", "half a pixel aside"),
+        ("FEATHER = 0.1 ", "FEATHER = 0.01 ", "a seam around the face"),
+        ("OVAL_WIDTH = 0.84 ", "OVAL_WIDTH = 1.2 ", "the backdrop is edited, too"),
+        (".clip(0, 255, out=sums)", "", "white turns black"),
+    ),
+    *room(
+        "editing",
+        ("if z.dim() != 1:", "if False:", "of several strengths one is edited"),
+        ("encode(expression, i / (steps - 1))", "encode(expression, i / steps)",
+         "a sweep that stops short of 1"),
+        ("or steps < 2:", "or steps < 1:", "a sweep of one"),
+        ("for change in changes]", "for change in changes.flip(0)]", "the sweep runs backwards"),
+        ("and not isinstance(face, bool)", "", "True is the first face"),
+        ('None if face == "detect" else face', "None", "the number of a face is ignored"),
+        ("if not detection.contains(", "if False and detection.contains(",
+         "a face of another photograph"),
+        ('(size, size), mode="bicubic", antialias=True)', '(size, size), mode="bicubic")',
+         "a large picture flickers"),
+        (".clamp(-1, 1)\n    x = x.expand", "\n    x = x.expand", "more than white and black"),
+        ("(model(x, z.to(device)) - x).cpu()", "model(x, z.to(device)).cpu()",
+         "the face is added to itself"),
+        ('change[None], x.shape[2:], mode="bicubic")', "change[None], x.shape[2:])",
+         "an edit in blocks"),
+        ("if max(width, height) > 1.1 *", "if max(width, height) > 2 *", "faces stretched by half"),
+        ("for image in images]).float() / 127.5 - 1", "for image in images]).float() / 255",
+         "images in [0, 1]"),
+        ("[pil_to_tensor(image) for", "[pil_to_tensor(image).flip(0) for", "red and blue swapped"),
+        (".clamp(-1, 1).add(1)", ".add(1)", "white turns black"),
+        ("mul(127.5).round().byte()", "mul(127.5).byte()", "levels rounded down"),
+        ("generator.eval().requires_grad_(False)", "generator.requires_grad_(False)",
+         "not in eval mode"),
+        ("generator.eval().requires_grad_(False)", "generator.eval()",
+         "edits that keep their graphs"),
+        ('path / "checkpoint.pt" if path.is_dir() else path', "path", "no run by its folder"),
+    ),
+    *room(
+        "faces/__init__",
+        ("(image[0::2] != image[1::2]).any(1)", "(image[0::2] != image[1::2]).all(1)",
+         "changes of one colour do not count"),
+        ("canvas = max(size, 128)", "canvas = size", "small pictures are drawn anew"),
+        (".mul_(255).round_().div_(255)", "", "levels that no file can hold"),
+        ("units = code.to(strengths.device) * strengths[:, None]",
+         "units = code.to(strengths.device).expand(len(strengths), -1)",
+         "the strength of action units is ignored"),
+        ("return tuple(few(batch, which) for batch in drawn)", "return drawn",
+         "the photographs of others"),
+        ("if not isinstance(share, Real) or not 0 <= share <= 1:",
+         "if not isinstance(share, Real) or not share <= 1:", "negative variety"),
+    ),
+    *room(
+        "faces/action_units",
+        ('"contempt": {"12R": 0.85', '"contempt": {"12L": 0.85', "contempt lifts the other side"),
+        ('(str(unit), f"{unit}L", f"{unit}R")', '(str(unit), f"{unit}L")', "one side of two"),
+        ("not 0 <= strength <= 1.5", "not 0 <= strength <= 2", "faces that tear"),
+        ("[expression] * rho[:, None]", "[expression] * rho[:, None].sqrt()",
+         "weak expressions are strong"),
+        ("strengths * (1.4 - 0.4 * strengths)", "strengths * (1.4 + 0.4 * strengths)",
+         "early units overdo it at full strength"),
+    ),
+    *room(
+        "faces/dice",
+        ("scramble(seeds + 0x9E3779B9 * stream) ^ high", "scramble(seeds) ^ high",
+         "occluders hang together with backdrops"),
+        ("* stream) ^ high", "* stream)", "people of large seeds are twins"),
+        ("self.singles[:, self.throws - 1]", "self.singles[:, 0]", "all throws are one"),
+        ("self.spread * (self._unit(1, 1) - 0.5)", "self.spread * self._unit(1, 1)",
+         "beyond the upper end"),
+        ("self.spread * 2 * (total - 1.5)", "self.spread * (total - 1.5)", "half the deviation"),
+        ("< probability * self.spread", "< probability", "rare things are not rarer"),
+    ),
+    *room(
+        "faces/identity",
+        ("spread=0.35 + 0.65 * variety", "spread=variety", "without variety one person is left"),
+        ("seeds = identity * 0x1003F + nuisance", "seeds = nuisance", "all before one backdrop"),
+        ("(1 - 1.25 * melanin)", "(1 - 1.25 * masculine)", "hair does not go with skin"),
+        ("bearded = (masculine > 0.55)", "bearded = (feminine > 0.55)", "beards on women"),
+        ("grey = ((age - 0.7) * 3.0", "grey = ((0.7 - age) * 3.0", "the young are grey"),
+        ("occluded = object_dice.chance(occlusion)", "occluded = object_dice.chance(1.0)",
+         "something hides every face"),
+    ),
+    *room(
+        "faces/geometry",
+        ("-0.115 * smile - 0.03", "0.115 * smile - 0.03", "a smile pulls the corners down"),
+        ('+ 0.085 * a["15"]', '- 0.085 * a["15"]', "the depressor lifts the corners"),
+        ('- 0.085 * a["1"] + 0.075 * knit', '+ 0.085 * a["1"] + 0.075 * knit',
+         "the raiser lowers the brow"),
+        ('- 0.085 * a["1"] + 0.075 * knit', '- 0.085 * a["1"] - 0.075 * knit',
+         "the lowerer raises the brow"),
+        ("+ 0.34 * wide - 0.44 * droop", "- 0.34 * wide - 0.44 * droop", "wide eyes are closed"),
+        ('0.07 * a["26"] + 0.15 * a["27"]', '0.07 * a["26"] - 0.15 * a["27"]',
+         "a stretched mouth lifts the chin"),
+        ("s = (sign * x - p.eye_distance)", "s = (x - p.eye_distance)", "two right eyes"),
+        ("t = (sign * x - inner_x)", "t = (x - inner_x)", "two right brows"),
+        ("x, y = across * cos + down * sin, down * cos - across * sin",
+         "x, y = across * cos - down * sin, down * cos + across * sin", "turned out of regions"),
+        ('"mouth": (-0.72, 0.72, 0.27, 1.50)', '"mouth": (-0.72, 0.72, 0.27, 1.10)',
+         "chins cut off"),
+        ("left + yaw.clamp(max=0), right + yaw.clamp(min=0)", "left, right",
+         "turned heads are cut off"),
+        ("plane.y - drop * fall", "plane.y + drop * fall", "the chin rises when the jaw drops"),
+    ),
+    *room(
+        "faces/shapes",
+        ("return (3 - 2 * t).mul_(t).mul_(t)", "return t", "edges with corners"),
+        ("(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / (2 * pixel)",
+         "(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / pixel", "relief twice as steep across"),
+        ("image = total / (2 * reach + 1)", "image = total / (2 * reach)", "a blur that brightens"),
+    ),
+    *room(
+        "faces/compositing",
+        ("[1 + n.warmth, torch.ones_like(n.warmth), 1 - n.warmth]",
+         "[1 - n.warmth, torch.ones_like(n.warmth), 1 + n.warmth]", "warm light is blue"),
+        ("facing = (-gx * lx - gy * ly + lz)", "facing = (gx * lx - gy * ly + lz)",
+         "light from the other side"),
+        ("ly = -torch.sin(n.light_height)", "ly = torch.sin(n.light_height)", "light from below"),
+        ("n.exposure * tint", "tint", "all photographs are equally bright"),
+        ("    add_glasses(image, p, plane)\n", "", "glasses are forgotten"),
+        ("    add_beards(face, p, a, plane)\n", "", "beards are forgotten"),
+    ),
+    *room(
+        "widgets/panel",
+        ("for start in range(0, len(tiles), 4)", "for start in range(0, len(tiles), 3)",
+         "three pictures a row"),
+        ("if _key(self.values()) in self._known:", "if False:", "the browser's frames made again"),
+        ("            self._known.clear()\n            if self.frame.get(", "            if "
+         "self.frame.get(", "a second page gets nothing"),
+        ("time.monotonic() - Panel._touched) < PAUSE:", "time.monotonic() - Panel._touched) < 0:",
+         "preparation gets in the user's way"),
+        ("if len(self._known) > KEPT:", "if False:", "a browser that runs out of memory"),
+        ("options[(start + i) % len(options)]", "options[i]", "a page of other people"),
+        ('.replace("<", "\\\\u003c")', "", "a text ends the script"),
+        ("title=html.escape(self.title)", "title=self.title", "a title ends itself"),
+        ("[i / (count - 1) for i in range(count)]", "[i / count for i in range(count)]",
+         "full strength is out of reach"),
+        ("first = identity - identity % 100", "first = identity", "another hundred people"),
+    ),
+    *room(
+        "widgets/explorer",
+        ("share = change[inside].sum() / change.sum()", "share = inside.mean()",
+         "the share of the area"),
+        ("self.faces[face - 1]", "self.faces[-face]", "faces counted from the right"),
+        ("if number > count:", "if number > count + 1:", "a face that is not there"),
+        ("for cache in (self._input, self._output):", "for cache in (self._output,):",
+         "the photograph before is shown"),
+    ),
+    *room(
+        "widgets/comparer",
+        ("1 - error[0] / error[1]", "1 - error[1] / error[0]", "the share turned upside down"),
+        ("best = max(removed", "best = min(removed", "the worst is called the best"),
+        ("sum(value > 0 for", "sum(value >= 0 for", "doing nothing comes nearer"),
+    ),
+    *room(
+        "widgets/muscles",
+        ("Image.fromarray(~changed)", "Image.fromarray(changed)", "black and white swapped"),
+        ("MOST = 1.5 ", "MOST = 1.0 ", "sliders that end too early"),
+        ("{strengths[side] for side in strengths if", "{strengths[unit] for side in strengths if",
+         "one side speaks for both"),
+    ),
+    *room(
+        "widgets/inspector",
+        ("channels, spatial = maps[number - 1]", "channels, spatial = maps[-number]",
+         "blocks counted from the end"),
+        ('if proposal["value"] > count:', "if False:", "a block that is not there"),
+    ),
+    *room(
+        "widgets/pictures",
+        ("np.clip([change, -change], 0, 1)", "np.clip([-change, change], 0, 1)",
+         "brighter is blue"),
+        ("low, high = weights.min(), weights.max()", "low, high = 0, weights.max()",
+         "the lowest place is not dark"),
+        ("1 - value * (height - 2)", "1 - (1 - value) * (height - 2)", "bars upside down"),
+    ),
+    *room(
+        "widgets/training",
+        ("rows.tail(max(1, len(rows) // 50)).mean()", "rows.mean()", "means of the whole run"),
+        ("(self.run.step - before) / (self.run.config.steps - before)",
+         "self.run.step / self.run.config.steps", "the warm-up does not count"),
+        ("(config.steps - self.run.step) * pace", "config.steps * pace", "the time is never over"),
+        ('["input", *(name', '["edit", *(name', "the input is called an edit"),
+    ),
+    *room(
+        "data_prep/splits",
+        ('"test" if record.subject in', '"train" if record.subject in', "no person is held out"),
+        ("rank(seed, person)", "rank(0, person)", "the seed is ignored"),
+        ('            name += f"#{record.row}"', "            pass",
+         "all rows of a table in one split"),
+        ("< self.share * 2**64", "< self.share * 2**63", "half the share is held out"),
+        ("if record.split is not None:", "if False:", "the data set's own split is ignored"),
+    ),
+    *room(
+        "data_prep/duplicates",
+        ("near = different <= threshold", "near = different < threshold", "one bit stricter"),
+        ("[: keep - len(kept)]", "[:keep]", "more pairs than asked for"),
+        ("kept.append((i + row, j + column,", "kept.append((i + row, column,",
+         "pairs with another picture"),
+        ("hit |= near.any(axis=0)", "hit = near.any(axis=0)", "only the last chunk counts"),
+    ),
+    *room(
+        "data_prep/prepare",
+        ("not LAYOUTS[layout].crops if align is None", "True if align is None",
+         "crops are cropped again"),
+        ("if not 16 <= size <= 1024:", "if not 0 < size <= 1024:", "crops of a few pixels"),
+        ('check_same(dest, report["options"], options)', "pass",
+         "other options than asked for pass"),
+        ("if dest.is_relative_to(source):", "if False:", "results among the sources"),
+        ("enumerate(records, done)", "enumerate(records)", "names given twice after a stop"),
+    ),
+    *room(
+        "data_prep/picture",
+        ("    check_inside(record.path, job.source)\n", "", "files from anywhere on the disk"),
+        ("getextrema()) == 0:", "getextrema()) < 0:", "black pictures are used"),
+        ("return faces[0] if faces else labelled", "return labelled",
+         "a box instead of the face in it"),
+        ("bool(transform.scale > 1)", "bool(transform.scale < 1)", "enlarged and shrunk swapped"),
+        ("if min(width, height) < 16:", "if max(width, height) < 16:", "a picture of one column"),
+        ("GREY = 2 ", "GREY = 20 ", "pale colours are grey"),
+        ("contains(labelled.box, face.centre)]", "True]", "the largest face instead of the meant"),
+        ("fingerprint(_labelled(photo, record))", "fingerprint(photo)",
+         "faces of one photograph count as copies"),
+    ),
+    *room(
+        "data_prep/records",
+        ('"val": "test"', '"val": "train"', "validation is trained on"),
+        ("elif self.intensity is not None and not 0 <= self.intensity <= 1:", "elif False:",
+         "intensities of 7"),
+        ("intensity = i / last if last else 1.0", "intensity = (i + 1) / (last + 1)",
+         "no frame is neutral"),
+        ("int(numbers[-1])", "int(numbers[0])", "frames in the order of their names"),
+        ("points[36:42].mean(0), points[42:48].mean(0)",
+         "points[42:48].mean(0), points[36:42].mean(0)", "left and right eye swapped"),
+        ("points[30], points[48], points[54]", "points[31], points[49], points[55]",
+         "points counted from 1"),
+        ("sides[0] + sides[2], sides[1] + sides[3]", "sides[2], sides[3]",
+         "a size passes for a corner"),
+        ("key=lambda stem: (len(stem), stem)", "key=lambda stem: stem", "10 before 9"),
+        ("if not _inside(source, path):", "if False:", "annotations from anywhere on the disk"),
+        ('return not name.startswith(".")', "return True", "what systems hide is read"),
+        ("if set(names).isdisjoint(columns):", "if True:", "the header is a picture"),
+    ),
+    *room(
+        "data_prep/layouts",
+        ('2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"',
+         '2: "disgust", 3: "fear", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"',
+         "RAF-DB's fear is disgust"),
+        ('4: "sadness", 5: "surprise", 6: "neutral"', '4: "surprise", 5: "sadness", 6: "neutral"',
+         "FER2013's sadness is surprise"),
+        ('"publictest": "test"', '"publictest": "train"', "FER2013's test is trained on"),
+        ('"1": "test", "2": "test"}', '"1": "train", "2": "test"}',
+         "CelebA's validation is trained on"),
+        ("paths[: len(paths) // 2 + 1]", "paths[: len(paths) // 2]", "MUG without its height"),
+        ("most / sum(votes.values())", "most / 10", "votes that were not given count"),
+        ("smiling = -9 ", "smiling = -10 ", "another attribute than smiling"),
+        ('"low": 1 / 3, "medium": 2 / 3', '"low": 2 / 3, "medium": 1 / 3', "levels swapped"),
+        ('{"HC": 0.5, "HO": 1.0}', '{"HC": 1.0, "HO": 0.5}', "open and closed mouths swapped"),
+        ('(("train_set", "train"), ("val_set", "test"))',
+         '(("train_set", "train"), ("val_set", "train"))', "AffectNet's test is trained on"),
+        ('"1": "happiness", "-1": "neutral"', '"1": "neutral", "-1": "happiness"',
+         "a smile is neutral"),
+        ('(*sorted(points[:2]), points[2], *sorted(points[3:]))', "points",
+         "eyes from right to left"),
+    ),
+    *room(
+        "data_prep/report",
+        ('self.people["train"] & self.people["test"]', 'self.people["train"] | self.people["test"]',
+         "everybody is in both splits"),
+        ('expression != "neutral" and entry["intensity"]', 'entry["intensity"]',
+         "neutral counts as a known intensity"),
+        ('NEAR["photographs" if options["align"] else "crops"]', 'NEAR["photographs"]',
+         "other people's crops are copies"),
+    ),
 ]  # fmt: skip
 
 
@@ -488,7 +905,7 @@ def plant(mutant, folder):
     ValueError
         If the old text does not occur exactly once, or the new one is no Python.
     """
-    path = folder / "mmagan_lite" / f"{mutant.room}.py"
+    path = folder / mutant.path
     text = path.read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
         raise ValueError(
@@ -522,9 +939,10 @@ def work(name, folder, pipe):
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
         files = [f"tests/test_{room}.py" for room in (name, *MORE_TESTS.get(name, ()))]
         status = pytest.main([*options, *files], plugins=[failure])
-    (place,) = sys.modules["mmagan_lite"].__path__
-    if not Path(place).samefile(Path(folder) / "mmagan_lite"):
-        status, failure.name = -1, f"the tests imported {place}, not the copy"
+    for package in {"mmagan_lite", "data_prep"} & sys.modules.keys():
+        (place,) = sys.modules[package].__path__
+        if not Path(place).samefile(Path(folder) / package):
+            status, failure.name = -1, f"the tests imported {place}, not the copy"
     pipe.send((int(status), failure.name))
 
 

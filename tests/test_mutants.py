@@ -11,35 +11,43 @@ from mutants import MUTANTS, ROOT, Mutant
 
 @pytest.fixture(scope="module")
 def sources():
-    names = {mutant.room for mutant in MUTANTS}
-    return {name: (ROOT / "mmagan_lite" / f"{name}.py").read_text("utf-8") for name in names}
+    return {mutant.path: (ROOT / mutant.path).read_text("utf-8") for mutant in MUTANTS}
 
 
 def test_every_old_text_occurs_once_and_every_new_one_is_other_python(sources):
     for mutant in MUTANTS:
-        text = sources[mutant.room]
+        text = sources[mutant.path]
         assert text.count(mutant.old) == 1, f"{mutant}: bring tests/mutants.py up to date"
         planted = text.replace(mutant.old, mutant.new)
-        compile(planted, mutant.room, "exec")
+        compile(planted, mutant.file, "exec")
         assert planted != text
 
 
-def test_every_room_of_networks_training_and_evaluation_has_faults():
+def test_every_room_of_networks_training_evaluation_data_and_panels_has_faults():
     counts = Counter(mutant.room for mutant in MUTANTS)
     assert counts.keys() == {
         "ablation",
         "attention",
         "baselines",
+        "checkpoints",
+        "config",
+        "data",
+        "data_prep",
+        "detection",
         "discriminator",
         "distributed",
+        "editing",
         "evaluation",
+        "expressions",
+        "faces",
         "generator",
         "losses",
         "perceptual",
         "training",
+        "widgets",
     }
     assert min(counts.values()) >= 10
-    assert len({(m.room, m.old, m.new) for m in MUTANTS}) == len(MUTANTS)
+    assert len({(m.file, m.old, m.new) for m in MUTANTS}) == len(MUTANTS)
     assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in counts)
 
 
@@ -71,4 +79,4 @@ def test_one_is_killed_another_survives_and_the_repository_stays_as_it_is(source
     assert killed.endswith("[test_adversarial_is_the_gap_between_mean_scores]")
     assert survived.startswith("SURVIVED")
     assert total.startswith("1 of 2 killed")
-    assert (ROOT / "mmagan_lite" / "losses.py").read_text("utf-8") == sources["losses"]
+    assert (ROOT / wrong_sign.path).read_text("utf-8") == sources[wrong_sign.path]
