@@ -189,7 +189,7 @@ class Config:
 
     def _check(self, key: str, kind: type) -> None:
         value = getattr(self, key)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int and value.bit_length() < 1024:  # else too large
             value = float(value)
             object.__setattr__(self, key, value)
         if type(value) is not kind:

@@ -409,7 +409,7 @@ def test_damaged_manifests(weights, draw):
     if draw.draw(st.booleans()):
         said = json.loads(manifest)
         change(draw, said)
-        manifest = json.dumps(said).encode()
+        manifest = json.dumps(said, default=float).encode()
     else:
         manifest = draw.draw(damaged(manifest))
     (weights / "manifest.json").unlink()
@@ -523,7 +523,7 @@ def test_damaged_notebooks(tmp_path, draw):
     path = tmp_path / "student.ipynb"
     if draw.draw(st.booleans()):
         change(draw, notebook)
-        path.write_text(json.dumps(notebook))
+        path.write_text(json.dumps(notebook, default=float))
     else:
         path.write_bytes(draw.draw(damaged(json.dumps(notebook).encode())))
     outcome(answers, path)

@@ -1,7 +1,5 @@
 """Notebooks to hand out: no solution is left, and nothing else is missing."""
 
-import os
-
 import nbformat
 import pytest
 from handout import HERE, hand_out
@@ -12,7 +10,8 @@ from mmagan_lite.exercises.mark import answers
 
 def removed(before, after):
     """What was cut out of a text in one piece."""
-    start = len(os.path.commonprefix([before, after]))
+    equal = [a == b for a, b in zip(before, after, strict=False)]
+    start = equal.index(False) if False in equal else len(equal)
     rest = len(after) - start
     assert before[len(before) - rest :] == after[start:]
     return before[start : len(before) - rest]
