@@ -32,6 +32,14 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert torch.equal(found["average"]["a"], CONTENTS["average"]["a"])
 
 
+def test_a_checkpoint_from_before_a_field_was_there_is_of_its_default(tmp_path):
+    older = {key: value for key, value in SMOKE.to_dict().items() if key != "variety"}
+    save(tmp_path / "checkpoint.pt", {**CONTENTS, "config": older})
+    assert load(tmp_path / "checkpoint.pt", SMOKE)["progress"] == {"step": 7}
+    with pytest.raises(ValueError, match=r"variety 1\.0 \(wanted 0\.5\)"):
+        load(tmp_path / "checkpoint.pt", SMOKE.replace(variety=0.5))
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_checkpoint_gets_a_sentence(tmp_path, kept):
     path = tmp_path / "checkpoint.pt"
@@ -126,6 +134,7 @@ def test_an_exported_generator_comes_back_in_float32_and_eval_mode(weights):
     export(generator, "tiny", config=SMOKE, kind="generator", seed=0, command="a b")
     found = load_pretrained("tiny")
     assert not found.training
+    assert not any(weight.requires_grad for weight in found.parameters())
     state = found.state_dict()
     for key, value in generator.state_dict().items():
         assert state[key].dtype == torch.float32
@@ -170,4 +179,29 @@ def test_unknown_names_other_kinds_and_damaged_files_get_a_sentence(weights):
         load_pretrained("tiny")
     path.unlink()
     with pytest.raises(ValueError, match=r"tiny\.safetensors is missing or damaged"):
+        load_pretrained("tiny")
+
+
+@pytest.mark.parametrize("name", ["../tiny", "a/b", "Tiny", "a b", "tiny.", ""])
+def test_a_name_that_is_not_fit_for_a_file_is_refused(weights, name):
+    with pytest.raises(ValueError, match="Weights cannot be called"):
+        export(Generator(SMOKE), name, config=SMOKE, kind="generator")
+    assert list(weights.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("tiny.safetensors", "../tiny.safetensors"), ('"kind"', '"sort"'), ("{", "[")],
+)
+def test_a_manifest_that_is_damaged_or_leads_elsewhere_is_refused(weights, before, after):
+    export(Generator(SMOKE), "tiny", config=SMOKE, kind="generator")
+    manifest = weights / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, after))
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged; install the package again"):
+        load_pretrained("tiny")
+
+
+def test_weights_of_another_configuration_get_a_sentence(weights):
+    export(Generator(SMOKE), "tiny", config=SMOKE.replace(width=16), kind="generator")
+    with pytest.raises(ValueError, match="tiny does not hold what its configuration asks for"):
         load_pretrained("tiny")

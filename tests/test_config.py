@@ -44,6 +44,14 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
     assert Config.profile().name == "smoke"
 
 
+@pytest.mark.parametrize(("gpu", "name"), [(True, "colab"), (False, "laptop")])
+def test_else_the_machine_decides_on_the_profile(monkeypatch, gpu, name):
+    monkeypatch.delenv("MMAGAN_PROFILE")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    assert Config.profile().name == name
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -52,6 +60,9 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
         ({"width": 16.0}, "width must be of type int"),
         ({"mmarm": 1}, "mmarm must be of type bool"),
         ({"lambda_rec": float("nan")}, "lambda_rec must be from 0"),
+        ({"lambda_rec": True}, "lambda_rec must be of type float"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"ema_decay": 1.01}, "ema_decay must be from 0 to 1"),
         ({"variety": 1.5}, "variety must be from 0 to 1"),
         ({"losses": "papers"}, "Unknown preset of losses 'papers'.*mean 'paper'"),
         ({"lamda_rec": 1.0}, "Unknown field of Config 'lamda_rec'.*mean 'lambda_rec'"),
@@ -74,3 +85,6 @@ def test_on_a_gpu_a_profile_takes_the_precision_that_it_has(monkeypatch):
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: has)  # noqa: B023
         assert Config.profile("colab").precision == precision
         assert Config.profile("colab", precision="float32").precision == "float32"
+    emulated = lambda including_emulation=True: including_emulation  # noqa: E731
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", emulated)
+    assert Config.profile("colab").precision == "float16"  # emulation is slow

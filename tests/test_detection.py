@@ -59,6 +59,24 @@ def test_mtcnn_finds_the_astronaut_once_with_eyes_where_they_are():
     assert detection.detector_name().startswith("MTCNN")
 
 
+def test_what_mtcnn_is_not_sure_of_is_no_face(monkeypatch):
+    class Unsure:
+        def detect(self, image, landmarks):
+            places = np.arange(20.0).reshape(2, 5, 2)
+            return np.array([(0, 0, 90, 90), (0, 0, 80, 80)]), np.array([0.85, 0.95]), places
+
+    monkeypatch.setattr(detection, "_mtcnn", Unsure)
+    assert [face.probability for face in detect(ASTRONAUT)] == [0.95]
+
+
+def test_a_box_contains_what_lies_within_all_four_sides():
+    box = 10, 20, 30, 60
+    for inside in ((20, 40), (10, 20), (30, 60)):
+        assert detection.contains(box, inside)
+    for outside in ((9, 40), (31, 40), (20, 19), (20, 61)):
+        assert not detection.contains(box, outside)
+
+
 def test_coordinates_are_those_of_the_photograph_however_large_it_is():
     large = ASTRONAUT.resize((1536, 1536), Image.Resampling.LANCZOS)
     (face,) = detect(large)
@@ -82,7 +100,9 @@ def test_several_faces_have_to_be_chosen_from_unless_one_is_much_larger():
     for number in (0, 3, -1):
         with pytest.raises(ValueError, match=f"no face number {number}; found, from left"):
             find_face(scene, number)
-    assert find_face(two_astronauts(230)).centre[0] > 512
+    with pytest.raises(SeveralFacesError):
+        find_face(two_astronauts(280))  # the larger is three times as large
+    assert find_face(two_astronauts(230)).centre[0] > 512  # five times
 
 
 @pytest.mark.filterwarnings("ignore:facenet-pytorch is not installed")
@@ -260,6 +280,15 @@ def test_an_edit_fades_out_without_a_seam():
     assert change.max() == 100
     steps = max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1))
     assert steps < 15  # of a step of 100 that a plain paste would leave
+
+
+def test_white_stays_white_when_an_edit_brightens_what_the_crop_saw_as_grey():
+    checkers = (np.indices((512, 512)).sum(0) % 2 * 255).astype(np.uint8)
+    crop, transform = align(checkers, find_face(ASTRONAUT), 32)
+    brighter = Image.fromarray((pixels(crop) + 100).clip(0, 255).astype(np.uint8))
+    result = pixels(paste_back(checkers, brighter, transform))
+    assert (result >= checkers[..., None]).all()
+    assert (result[checkers == 0] > 90).any()
 
 
 @pytest.mark.parametrize("size", [32, 128, 400])

@@ -76,6 +76,29 @@ def test_the_generator_sees_the_picture_at_its_own_size():
     edit(picture(100, 100), "anger", model=model)
     assert model.seen[0].shape == (1, 3, 32, 32)
     assert model.seen[0].min() >= -1
+    stripes = np.zeros((100, 100, 3), np.uint8)
+    stripes[:, ::10] = 255
+    edit(stripes, "anger", model=model)
+    assert -1 <= model.seen[1].min() < model.seen[1].max() <= 1  # though bicubic would overshoot
+
+
+def test_the_generator_sees_averages_of_what_is_too_fine_for_it():
+    model = Brighter(32)
+    checkers = (np.indices((256, 256)).sum(0) // 2 % 2 * 255).astype(np.uint8)
+    edit(checkers, "anger", model=model)
+    assert model.seen[0][..., 2:-2, 2:-2].abs().max() < 0.1
+
+
+class Ramp(Brighter):
+    """Instead of a generator: adds from nothing on the left to 100 levels on the right."""
+
+    def forward(self, x, z):
+        return x + self.step * torch.linspace(0, 1, x.shape[-1])
+
+
+def test_a_change_is_enlarged_without_steps():
+    change = np.asarray(edit(Image.new("RGB", (320, 320)), "anger", model=Ramp(32))).astype(int)
+    assert np.abs(np.diff(change, axis=1)).max() <= 1  # of 3 levels between the model's pixels
 
 
 def test_every_way_to_hand_over_a_picture_gives_the_same(tmp_path, generator):
@@ -292,6 +315,7 @@ def test_a_run_is_loaded_as_the_trainers_averaged_generator(tmp_path):
         model = load_model(source)
         assert torch.equal(model(x, z), trainer.model(x, z))
         assert not model.training
+        assert not any(weight.requires_grad for weight in model.parameters())
 
 
 def test_a_model_that_does_not_exist_is_refused():

@@ -24,8 +24,11 @@ def test_neutral_and_zero_intensity_are_the_same_point():
 
 @pytest.mark.parametrize(
     "batch",
-    [["happiness", "neutral", "fear"], [1, 0, 4], torch.tensor([1, 0, 4]), np.array([1, 0, 4])],
-)
+    [
+        ["happiness", "neutral", "fear"], [1, 0, 4], np.array([1, 0, 4]), torch.tensor([1, 0, 4]),
+        torch.tensor([1, 0, 4], dtype=torch.uint8),
+    ],
+)  # fmt: skip
 def test_batches_of_names_labels_and_tensors_agree(batch):
     z = encode(batch, torch.tensor([0.25, 0.5, 1.0]))
     expected = torch.zeros(3, 8)
@@ -60,11 +63,16 @@ def test_decode_inverts_encode():
         ((-1, 1), "Unknown expression -1"),
         ((True, 1), "Unknown expression True"),
         ((torch.tensor([0, 9]), 1), "Unknown expression 9"),
+        ((torch.tensor([0, 8]), 1), "Unknown expression 8"),
+        ((torch.tensor(-1), 1), "Unknown expression -1"),
         ((torch.tensor([0.5]), 1), "whole labels"),
+        ((torch.tensor([True]), 1), "whole labels"),
+        ((torch.ones(2, 2).long(), 1), r"whole labels .* of shape \(2, 2\)"),
         (("fear", 1.01), "from 0 .* to 1 .*; got 1.01"),
         (("fear", -0.1), "got -0.1"),
         (("fear", float("nan")), "got nan"),
         (("fear", "much"), "rho must be a number"),
+        ((["fear", "anger"], torch.rand(2, 8)), r"one per image; got shape \(2, 8\)"),
         ((["fear", "anger"], torch.rand(3)), "2 expressions but 3 values"),
     ],
 )
