@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SET_UP := $(VENV)/set-up
 REQUIREMENTS := pyproject.toml constraints.txt requirements-no-deps.txt
 PROFILE ?= smoke
+TESTS ?= tests
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 
 # One CPU thread, fixed hashing, no progress bars, an empty cache: the same output every time.
 STEADY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 CUDA_VISIBLE_DEVICES= \
 	TQDM_DISABLE=1 MMAGAN_PROFILE=$(PROFILE) MMAGAN_CACHE="$(CURDIR)/build/cache"
 
-.PHONY: help setup lab app test notebooks site clean
+.PHONY: help setup lab app test coverage notebooks site clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 20
@@ -30,11 +31,15 @@ test: setup  ## Set up, then run every check, the notebooks included
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile tests --ignore tests/test_cuda.py
+	$(BIN)/pytest -n 2 --dist loadfile --durations 15 tests --ignore tests/test_cuda.py
 	$(BIN)/pytest tests/test_cuda.py
 	rm -rf build/cache
-	$(STEADY) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
+	$(STEADY) $(BIN)/pytest -n 2 --dist loadscope --durations 15 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 120 notebooks
+
+coverage: setup  ## Print how much of each room the unit tests run (TESTS="tests/test_faces.py ...")
+	$(BIN)/pytest -n 2 --dist loadfile -q --cov mmagan_lite --cov data_prep --cov-report term \
+		$(TESTS)
 
 notebooks: setup  ## Run the notebooks again and save their outputs (PROFILE=smoke, NOTEBOOKS=...)
 	rm -rf build/cache

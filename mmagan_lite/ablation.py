@@ -228,7 +228,8 @@ def export(runs: str | os.PathLike, results: str | os.PathLike, seed: int) -> No
         If a row is lacking that the package's tables have: they are replaced as a whole.
     """
     measured = load_results(results)
-    shown = set(load_results()["table"].index.unique("row"))
+    there = (RESULTS / "about.json").is_file()
+    shown = set(load_results(RESULTS)["table"].index.unique("row")) if there else set()
     if lacking := shown - set(measured["table"].index.unique("row")):
         raise ValueError(
             f"{results} lacks {', '.join(sorted(lacking))}, which the package's tables have; train "

@@ -259,8 +259,8 @@ class ProceduralFaces(MappedFaces):
         self.rho[(self.true_expression == 0) & (self.expression != 0)] = torch.nan
         self.nuisance = first + torch.arange(faces)
 
-        what = f"{_renderer_version()} {' '.join(EXPRESSIONS)} {split} {faces} {size} {variety} "
-        what += f"{occlusion} {seed}"
+        what = f"{_renderer_version()} {' '.join(EXPRESSIONS)} {split} {faces} {size}"
+        what += f" {variety} {occlusion} {seed}"
         self._open(cache, f"faces-{split}", what, f"rendering {split} faces")
 
     def make(self, part: slice) -> np.ndarray:

@@ -479,7 +479,7 @@ MUTANTS = [
     *room(
         "config",
         ("if getattr(self, key) is _AS_PRESET:", "if True:", "a preset overrides what was named"),
-        ("isinstance(value, int) and not isinstance(value, bool):", "isinstance(value, int):",
+        ("type(value) is int and value", "isinstance(value, int) and value",
          "a switch passes for a number"),
         ("value = float(value)\n", "pass\n", "whole numbers are refused for floats"),
         ("not low <= value <= high", "not low < value <= high", "the lower bound is shut out"),
@@ -562,7 +562,8 @@ MUTANTS = [
         ("(self.expression != 0)] = torch.nan", "(self.expression != 0)] = 0",
          "what is unknown is called nothing"),
         ("{variety} {occlusion} {seed}", "{variety} {occlusion}", "the pictures of another seed"),
-        ("{_renderer_version()} {split}", "{split}", "pictures of an older renderer"),
+        ("{_renderer_version()} {' '", "{' '", "pictures of an older renderer"),
+        ("{' '.join(EXPRESSIONS)} {split}", "{split}", "pictures of other expressions"),
         ("self.true_rho[part],\n            self.nuisance[part],",
          "self.true_rho[part],\n            self.identity[part],", "one photograph a person"),
         ("image.mul(255).round()", "image.mul(255)", "levels rounded down"),

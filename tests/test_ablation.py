@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from mmagan_lite import checkpoints
+from mmagan_lite import ablation, checkpoints
 from mmagan_lite.ablation import ROWS, train_rows
 from mmagan_lite.config import LOSSES, Config
 from mmagan_lite.data import ProceduralFaces
@@ -112,3 +112,16 @@ def test_a_run_of_another_configuration_is_refused_and_kept(faces, tmp_path):
     with pytest.raises(ValueError, match=r"another configuration: lambda_rec 7\.0 \(wanted 8\.0\)"):
         train_rows(smoke(lambda_rec=8.0), faces, tmp_path, ["stargan"])
     assert same(before, contents(run))
+
+
+def test_an_export_that_would_lose_rows_of_the_tables_is_refused(tmp_path, monkeypatch):
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    for path in ablation.RESULTS.glob("*.*"):
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        kept = "".join(line for line in lines if not line.startswith("stargan,"))
+        (fewer / path.name).write_text(kept, "utf-8")
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path / "weights")
+    with pytest.raises(ValueError, match="lacks stargan, which the package's tables have"):
+        ablation.export(tmp_path / "runs", fewer, 0)
+    assert not (tmp_path / "weights").exists()

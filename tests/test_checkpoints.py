@@ -14,6 +14,7 @@ from mmagan_lite import checkpoints
 from mmagan_lite.checkpoints import export, load, load_pretrained, load_weights, save
 from mmagan_lite.config import Config
 from mmagan_lite.discriminator import Discriminator
+from mmagan_lite.expressions import EXPRESSIONS as NAMES
 from mmagan_lite.generator import Generator
 
 SMOKE = Config.profile("smoke")
@@ -205,3 +206,20 @@ def test_weights_of_another_configuration_get_a_sentence(weights):
     export(Generator(SMOKE), "tiny", config=SMOKE.replace(width=16), kind="generator")
     with pytest.raises(ValueError, match="tiny does not hold what its configuration asks for"):
         load_pretrained("tiny")
+
+
+def test_weights_that_learned_other_expressions_are_refused(weights, monkeypatch, tmp_path):
+    """Their shapes fit: without a word, a network would draw contempt where it is asked for awe."""
+    export(Generator(SMOKE), "tiny", config=SMOKE, kind="generator")
+    run = tmp_path / "checkpoint.pt"
+    save(
+        run, {"config": SMOKE.to_dict(), "progress": {}, "average": {}, "expressions": list(NAMES)}
+    )
+    assert load(run)["expressions"] == list(NAMES)
+    monkeypatch.setattr(checkpoints, "EXPRESSIONS", (*NAMES[:7], "awe"))
+    with pytest.raises(
+        ValueError, match=r"tiny has learned other expressions than neutral, .* awe"
+    ):
+        load_pretrained("tiny")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt has learned other expressions than"):
+        load(run)

@@ -580,3 +580,11 @@ def test_a_file_takes_its_name_only_when_it_is_complete(tmp_path):
         file.write(b"second" * (1 // 0))
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_another_list_of_expressions_makes_other_pictures(tmp_path, monkeypatch):
+    """Labels are places in the list, so pictures of the old list would show something else."""
+    ProceduralFaces(faces=2, size=32, cache=tmp_path)
+    monkeypatch.setattr(data, "EXPRESSIONS", (*EXPRESSIONS[:1], *EXPRESSIONS[:0:-1]))
+    ProceduralFaces(faces=2, size=32, cache=tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
