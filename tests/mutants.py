@@ -30,7 +30,7 @@ MORE_TESTS = {
     "data_prep": ["layouts", "report", "journal"],
     "training": ["distributed"],
 }
-PATIENCE = 300  # seconds; a fault may also show as a run without end
+PATIENCE = 600  # seconds; a fault may also show as a run without end
 
 
 class Mutant(NamedTuple):

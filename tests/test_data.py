@@ -79,6 +79,7 @@ def test_splits_share_no_person_and_a_person_has_four_faces_on_average(quick_ren
     assert not people["test"] & people["judge"]
     assert max(people["train"]) < 100
     assert 90 <= len(people["train"]) <= 100
+    assert ProceduralFaces("test", faces=1, size=32).identity.tolist() == [1_000_000]
 
 
 def test_expressions_are_uniform_and_intensities_lie_where_they_should(quick_render):
@@ -354,6 +355,13 @@ def test_prepared_faces_read_table_and_pictures(tmp_path):
     assert anna == anna_again
     assert len({rest, anna, bert}) == 3
     check(faces)
+
+
+def test_each_picture_of_somebody_unknown_is_of_somebody_else(tmp_path):
+    rows = [("fear", "1", who) for who in ("", "anna", "", "anna")]
+    first, anna, other, again = PreparedFaces(prepare(tmp_path, rows)).identity.tolist()
+    assert anna == again
+    assert len({first, anna, other}) == 3
 
 
 def test_resizing_agrees_with_torch(tmp_path):
