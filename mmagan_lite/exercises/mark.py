@@ -272,6 +272,7 @@ def _child(
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
     torch.set_num_threads(1)
     _limit_memory(gigabytes)
+    answer.send_bytes(b"ready")
     answer.send_bytes(json.dumps(asdict(judge(name, sources))).encode())
 
 
@@ -298,7 +299,7 @@ def judge_apart(
     name, sources
         As for `judge`.
     seconds, gigabytes : float
-        Limits.
+        Limits. The time counts from when the process is ready, PyTorch imported.
 
     Returns
     -------
@@ -312,6 +313,7 @@ def judge_apart(
         process.start()
         theirs.close()
         try:
+            ours.recv_bytes()  # the clock starts when PyTorch is imported: no answer pays for that
             if not ours.poll(seconds):
                 return Mark(TIMEOUT, f"no answer within {seconds:g} s")
             return Mark(**json.loads(ours.recv_bytes()))  # text: nothing of it is run
