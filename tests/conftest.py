@@ -1,5 +1,6 @@
 """What every test stands on: one CPU thread, the smoke profile, a cache of its own."""
 
+import multiprocessing.forkserver
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ def pytest_configure():
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     os.environ["MMAGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_fork_server():
+    """One that another file has started has imported what that file needs, and no more."""
+    multiprocessing.forkserver._forkserver._stop()
 
 
 @pytest.fixture(autouse=True)

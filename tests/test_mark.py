@@ -1,9 +1,11 @@
 """Marking a class: each answer in a process that may do anything, and a table of what came out."""
 
+import io
 import json
 import os
 import re
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import nbformat
@@ -155,9 +157,9 @@ def test_an_answer_writes_into_a_folder_that_goes_away(tmp_path, monkeypatch):
 # --- a class --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def classroom(tmp_path):
-    folder = tmp_path / "class"
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lesson") / "class"
     write(folder / "ada.ipynb", RIGHT)
     write(folder / "ben" / "01.ipynb", BRIGHTER)
     write(folder / "ben" / ".ipynb_checkpoints" / "01-checkpoint.ipynb", RIGHT)
@@ -174,10 +176,17 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-def test_a_class_is_marked(classroom, tmp_path, capsys):
-    out = tmp_path / "marks.csv"
-    status, said, _ = run(capsys, classroom, "--out", out, "--seconds", 5)
-    assert status == 0
+@pytest.fixture(scope="module")
+def marked(classroom):
+    """The class's table, and what was said."""
+    out, said = classroom.parent / "marks.csv", io.StringIO()
+    with redirect_stdout(said):
+        assert main([str(classroom), "--out", str(out), "--seconds", "5"]) == 0
+    return out, said.getvalue()
+
+
+def test_a_class_is_marked(marked):
+    out, said = marked
     table = pd.read_csv(out, index_col="student")
     assert list(table.index) == ["ada", "ben", "cy", "dora", "eve"]
     assert list(table) == ["solved", "tried", "changed", "level", "split_by_person", "note"]
@@ -192,9 +201,8 @@ def test_a_class_is_marked(classroom, tmp_path, capsys):
     assert "4 of 5 students were marked." in said
 
 
-def test_the_summary_counts_and_names_the_most_common_mistake(classroom, tmp_path, capsys):
-    run(capsys, classroom, "--out", tmp_path / "marks.csv", "--seconds", 5)
-    summary = pd.read_csv(tmp_path / "marks-summary.csv", index_col="exercise")
+def test_the_summary_counts_and_names_the_most_common_mistake(marked):
+    summary = pd.read_csv(marked[0].with_name("marks-summary.csv"), index_col="exercise")
     changed = summary.loc["changed"]
     assert changed[["notebook", "solved", "tried", "students"]].tolist() == [1, 1, 3, 4]
     assert changed["most common mistake"].startswith("2 × mistake ")
@@ -234,7 +242,7 @@ def test_nothing_is_half_written(classroom, tmp_path, capsys, monkeypatch):
     status, _, said = run(capsys, classroom, "--out", out)
     assert (status, said) == (130, "Stopped; nothing was written.\n")
     assert out.read_text() == "before"
-    assert {path.name for path in tmp_path.iterdir()} == {"class", "marks.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"marks.csv"}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_the_judges_reproduce_their_figures(faces, kind):
 
 
 def test_the_edit_grows_with_rho_at_every_step(faces):
-    sweep = rho_sweep(load_pretrained(f"mmagan-{faces.size}"), faces, steps=5)
+    some = ProceduralFaces("test", 96, faces.size)
+    sweep = rho_sweep(load_pretrained(f"mmagan-{faces.size}"), some, steps=5)
     assert (sweep["rho_read"].diff().iloc[1:] > 0).all()
     assert (sweep["change"].diff().iloc[1:] > 0).all()
