@@ -384,6 +384,21 @@ def test_without_people_files_are_split_by_name_near_the_share(tmp_path):
     assert {row["source"] for row in rows(tmp_path / "half", "test")} <= held_out
 
 
+def test_the_rows_of_a_table_are_split_one_by_one(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "faces.csv").write_text("a table")
+    grey = bytes(range(256))
+
+    def records(source):
+        for row in range(60):
+            path = source / "faces.csv"
+            yield Record(path=path, row=row, pixels=grey, expression="fear", native_label="f")
+
+    monkeypatch.setitem(LAYOUTS, "table", Layout(records, "a table"))
+    report = prepare("table", tmp_path / "in", tmp_path / "out", align=False, test_share=0.5)
+    assert 15 <= report["split"]["test"] <= 45
+
+
 @pytest.mark.parametrize(
     ("label", "expression"),
     [("Happy", "happiness"), ("SURPRISED", "surprise"), (" joy_", "happiness"), ("Fear", "fear"),

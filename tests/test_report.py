@@ -178,6 +178,41 @@ def test_a_copy_under_another_name_in_the_other_split_is_found_and_shown(tmp_pat
     assert pair["train"] in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_two_labelled_faces_of_one_photograph_are_no_copies(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    pair = Image.new("RGB", (1024, 512))
+    pair.paste(ASTRONAUT, (0, 0))
+    pair.paste(Image.fromarray(skimage.data.chelsea()).resize((512, 512)), (512, 0))
+    pair.save(tmp_path / "in" / "pair.png")
+
+    def records(source):
+        for split, left in (("train", 0), ("test", left_of_second)):
+            yield Record(
+                path=source / "pair.png", bbox=(left, 0, left + 512, 512), split=split,
+                expression="fear", native_label="f",
+            )  # fmt: skip
+
+    monkeypatch.setitem(LAYOUTS, "pair", Layout(records, "a pair"))
+    for left_of_second, pairs in ((512, 0), (0, 1)):
+        out = tmp_path / str(left_of_second)
+        report = prepare("pair", tmp_path / "in", out, align=False)
+        assert report["near_duplicates"]["pairs"] == pairs
+
+
+def test_crops_must_be_nearer_than_photographs_to_count_as_copies(tmp_path, monkeypatch):
+    """Crops of other people are more alike than photographs: fewer bits may differ."""
+    faces = {"a": ("train", 0), "b": ("test", NEAR["crops"] + 1)}
+    hashes = iter(f"{(1 << bits) - 1:0{BITS // 4}x}" for _ in (0, 1) for _, bits in faces.values())
+    monkeypatch.setattr("data_prep.picture.fingerprint", lambda photo: next(hashes))
+    for split, _ in faces.values():
+        (tmp_path / "in" / split / "happy").mkdir(parents=True)
+        PORTRAIT.save(tmp_path / "in" / split / "happy" / "face.png")
+    for align, pairs in ((True, 1), (False, 0)):
+        out = tmp_path / str(align)
+        report = prepare("imagefolder", tmp_path / "in", out, align=align, workers=1)
+        assert report["near_duplicates"]["pairs"] == pairs
+
+
 def bits_between(one, other):
     return (int(fingerprint(one), 16) ^ int(fingerprint(other), 16)).bit_count()
 
