@@ -1,3 +1,5 @@
+"""The command line: what each command leaves behind, and one sentence for what it refuses."""
+
 import dataclasses
 import json
 import re

@@ -1,3 +1,5 @@
+"""Six failures of training: measured by hand on made-up pictures, then provoked for real."""
+
 import dataclasses
 import math
 

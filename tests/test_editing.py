@@ -1,3 +1,5 @@
+"""Editing pictures, with a stand-in whose edits are known; photographs, files and folders."""
+
 import io
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Measures of an edit against definitions in NumPy, other libraries and exact answers."""
+
 import gc
 import math
 import tracemalloc

@@ -1,3 +1,5 @@
+"""Figures: what stands where in them, read back from matplotlib's own objects."""
+
 import numpy as np
 import pandas as pd
 import pytest
