@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+MADE := $(VENV)/made
 SET_UP := $(VENV)/set-up
 REQUIREMENTS := pyproject.toml constraints.txt requirements-no-deps.txt
 PROFILE ?= smoke
@@ -52,11 +53,12 @@ clean:  ## Remove what the other commands made, except .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name $(VENV) -prune -o -name __pycache__ -exec rm -rf {} +
 
-# Any Python from 3.11 will do; `make setup PYTHON=...` names one.
-$(BIN)/python:
+# Any Python from 3.11 will do; `make setup PYTHON=...` names one. A venv that was cut short has no
+# such file, and is made again.
+$(MADE):
 	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			$$python -m venv $(VENV) && exit; \
+			$$python -m venv $(VENV) && touch $@ && exit; \
 			rm -rf $(VENV); \
 			echo "$$python could not make $(VENV); on Debian and Ubuntu install python3-venv." >&2; \
 			exit 1; \
@@ -67,7 +69,7 @@ $(BIN)/python:
 	exit 1
 
 # Without build isolation nothing is downloaded where nothing is missing.
-$(SET_UP): $(REQUIREMENTS) | $(BIN)/python
+$(SET_UP): $(REQUIREMENTS) | $(MADE)
 	@echo "Setting up $(VENV); the first time this takes some minutes."
 	$(PIP) install -q -c constraints.txt setuptools
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[detect,heic,prepare,evaluate,tensorboard,notebooks,site,test]'

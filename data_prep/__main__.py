@@ -101,6 +101,8 @@ def summary(report: dict) -> str:
         of = f" of {people} people" if people else ""
         counted = ", ".join(f"{name} {n}" for name, n in counts.items())
         lines.append(f"{split}: {sum(counts.values())} pictures{of} ({counted}).")
+    if report["used"] and "test" not in report["pictures"]:
+        lines.append("test: no pictures; give more people or pictures, or a larger --test-share.")
     lines.append(f"{report['grey']} are grey, {report['upscaled']} were enlarged.")
     copies = report["near_duplicates"]
     if copies is None:

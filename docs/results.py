@@ -137,7 +137,7 @@ def _longer(
         "## With a larger budget",
         f"Two of the rows again after {long['steps']:,} steps on {long['faces']:,} faces, one run "
         f"each, measured on the same {longer['about']['test']['faces']} faces (commit "
-        f"{longer['about']['commit']}).",
+        f"{longer['about']['commit']}). Their weights do not ship.",
         _table(head, body),
     ]
 

@@ -1,4 +1,4 @@
-"""MMA-GAN, small enough to read in an evening: edit a face's expression at a chosen strength.
+"""MMA-GAN: give a face another expression, at a chosen strength.
 
 >>> import mmagan_lite as mg
 >>> model = mg.load_pretrained("mmagan-128")

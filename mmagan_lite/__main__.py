@@ -3,9 +3,11 @@
 import argparse
 import dataclasses
 import json
+import math
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,20 @@ from mmagan_lite.config import CHOICES, PROFILES, Config
 
 TEST_FACES = 512  # that shipped weights are measured on
 T4_MEMORY = 12  # GB of Colab's T4 that training may take
+MOST_ON_A_SHEET = 100
+PICTURES = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+    ".tiff": "TIFF", ".bmp": "BMP",
+}  # fmt: skip
 UNSET = argparse.SUPPRESS  # an option that was not given leaves no trace
 
 
 def faces(args: argparse.Namespace) -> None:
     """Draw procedural faces: a sheet of people and expressions, or a folder of single faces."""
+    if args.out.suffix and args.count > MOST_ON_A_SHEET:
+        raise ValueError(
+            f"A sheet shows at most {MOST_ON_A_SHEET} people; for {args.count} give --out a folder."
+        )
     shown = [args.expression] if args.expression else list(mg.EXPRESSIONS)
     people = range(args.seed, args.seed + args.count)
     rows = (_drawn(person, shown, args) for person in people)  # drawn when they are needed
@@ -72,6 +83,7 @@ def _trained(args: argparse.Namespace, first: bool) -> mg.Trainer:
     else:
         config = Config.from_dict(checkpoints.load(args.out / "checkpoint.pt")["config"])
     if first:
+        data.check_writable(args.out / "checkpoint.pt")
         print(json.dumps(config.to_dict()), flush=True)
     training, test = (_training_faces(args.data, split, config) for split in ("train", "test"))
     if args.resume:
@@ -138,6 +150,10 @@ def edit(args: argparse.Namespace) -> None:
     """Give the face in a picture another expression."""
     if not args.image.is_file():
         raise FileNotFoundError(f"There is no file {args.image}.")
+    if args.expression not in mg.EXPRESSIONS:
+        raise ValueError(
+            f"Unknown expression {args.expression!r}; expected one of {', '.join(mg.EXPRESSIONS)}."
+        )
     model = editing.load_model(args.model)
     out = args.out or args.image.with_name(f"{args.image.stem}_{args.expression}.png")
     edited = editing.edit(args.image, args.expression, args.rho, model, args.face)
@@ -147,6 +163,10 @@ def edit(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measure models on people that nobody was trained on."""
+    if args.csv and args.csv == args.markdown:
+        raise ValueError(f"--csv and --markdown are both {args.csv}; name two files.")
+    for path in filter(None, (args.csv, args.markdown)):
+        data.check_writable(path)
     models = {str(name): editing.load_model(name) for name in args.models}
     sizes = {editing.image_size(model) for model in models.values()}
     if len(sizes) > 1:
@@ -214,9 +234,9 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
 
 def _save(image: Image.Image, path: Path) -> None:
     """Write a picture completely or not at all, in the format that its name asks for."""
-    kind = Image.registered_extensions().get(path.suffix.lower())
+    kind = PICTURES.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f"{path} does not end in a picture's suffix; name it .png or .jpg.")
+        raise ValueError(f"{path} does not end in one of {', '.join(PICTURES)}.")
     with data.write_atomically(path) as file:
         image.save(file, kind)
 
@@ -243,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, default=128, choices=mg.faces.SIZES, help="pixels")
     sub.add_argument("--variety", type=float, default=1.0,
                      help="how much they differ, 0 to 1 [%(default)s]")
-    sub.add_argument("--seed", type=int, default=0, help="the first person [%(default)s]")
+    sub.add_argument("--seed", type=_person, default=0, help="the first person [%(default)s]")
 
     sub = command(train)
     sub.epilog = (
@@ -258,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", default="procedural",
                      help="'procedural', or what `python -m data_prep` wrote [%(default)s]")
     sub.add_argument("--resume", action="store_true", help="continue the run in --out")
-    sub.add_argument("--minutes", type=float, help="stop after so long; --resume goes on later")
+    sub.add_argument("--minutes", type=_minutes, help="stop after so long; --resume goes on later")
     sub.add_argument("--compile", action="store_true",
                      help="compile the networks: slower at the start, then faster on a GPU")
     sub.add_argument("--export", metavar="NAME",
@@ -312,7 +332,7 @@ def parser() -> argparse.ArgumentParser:
                      metavar="ROW", help=f"some of {', '.join(ablation.ROWS)} [all]")
     sub.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED",
                      help="one run a row each [0]")
-    sub.add_argument("--minutes", type=float, help="at most so long for each run; go on later")
+    sub.add_argument("--minutes", type=_minutes, help="at most so long for each run; go on later")
     sub.add_argument("--test-faces", type=_count, default=TEST_FACES,
                      help="faces to measure on [%(default)s]")
     sub.add_argument("--export", action="store_true",
@@ -343,15 +363,39 @@ def _add_configuration(command: argparse.ArgumentParser, without: Sequence[str])
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1; got {text!r}")
+    return _whole(text, 1, 10**9)
+
+
+def _person(text: str) -> int:
+    return _whole(text, 0, 10**15)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {least} to {most:,}; got {text!r}"
+        )
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number of minutes from 0; got {text!r}")
 
 
 def _face(text: str) -> str | int:
     if text not in ("crop", "detect") and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected crop, detect or a number; got {text!r}")
     return int(text) if text.isdecimal() else text
+
+
+def _sentence(error: Exception) -> Any:
+    """What is said of an error; of the system's own, without its number."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be used: {error.strerror}."
+    return error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -364,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args.run(args)
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

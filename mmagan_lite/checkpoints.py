@@ -72,6 +72,12 @@ def load(path: str | os.PathLike, config: Config | None = None) -> dict[str, Any
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        with open(path, "rb") as file:
+            pickled = file.read(2).startswith((b"PK", b"\x80"))  # a zip, or a pickle alone
+        if not pickled:
+            raise ValueError(
+                f"{path} is no checkpoint of a run; give one that a Trainer wrote."
+            ) from error
         raise ValueError(
             f"{path} was refused: it holds something other than tensors and plain values, which "
             f"could run code. Give a checkpoint.pt that a Trainer wrote."

@@ -1,8 +1,10 @@
 """Faces to learn from: rendered ones with exact labels, and prepared photographs."""
 
 import csv
+import errno
 import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -436,6 +438,31 @@ def write_atomically(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Notice before long work, not after it, that its result cannot be written.
+
+    Parameters
+    ----------
+    path : path
+        The file to be; it is not made, nor is its folder.
+
+    Raises
+    ------
+    OSError
+        If it is a folder, or no file can be made beside it.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}); choose another file."
+        ) from error
 
 
 @contextmanager

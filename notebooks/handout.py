@@ -1,6 +1,7 @@
 """Copy the notebooks without their solutions: ``python notebooks/handout.py FOLDER``.
 
-Hints stay, and marking does not need the solutions.
+Hints stay, and marking does not need the solutions. Links to other pages of the course lead to its
+repository.
 """
 
 import argparse
@@ -8,6 +9,9 @@ import re
 from pathlib import Path
 
 import nbformat
+from set_repository import HOST, repository
+
+from mmagan_lite.data import write_atomically
 
 HERE = Path(__file__).parent
 SOLUTION = re.compile(r"\n*<details>\s*<summary>Solution</summary>.*?</details>", re.DOTALL)
@@ -19,19 +23,22 @@ def hand_out(folder: Path) -> int:
     Raises
     ------
     ValueError
-        If the folder is that of the notebooks, whose solutions would be lost.
+        If there are notebooks in the folder already, with solutions or somebody's work in them.
+    OSError
+        If they cannot be written.
     """
-    if folder.resolve() == HERE.resolve():
-        raise ValueError(f"{folder} holds the notebooks themselves; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.glob("*.ipynb")):
+        raise ValueError(f"{folder} already holds notebooks; choose another folder.")
     count = 0
     for path in sorted(HERE.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source, found = SOLUTION.subn("", cell.source)
+                cell.source = cell.source.replace("](../", f"]({HOST}{repository()}/blob/main/")
                 count += found
-        nbformat.write(notebook, folder / path.name)
+        with write_atomically(folder / path.name) as file:
+            file.write(nbformat.writes(notebook).encode())
     return count
 
 

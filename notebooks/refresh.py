@@ -57,7 +57,8 @@ def digest(source: str) -> str:
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Remove what differs between machines and runs: timings, versions, widget identities.
 
-    Cells with outputs keep a digest of the source that was run, for a test to compare.
+    Each cell keeps a digest of the source that was run, for a test to compare; not the set-up cell,
+    whose address may change without it.
     """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -67,7 +68,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         for key in cell.metadata.keys() - KEPT_CELL_METADATA:
             del cell.metadata[key]
         cell.metadata.pop("ran", None)
-        if cell.get("outputs"):
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", []):
             cell.metadata["ran"] = digest(cell.source)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)  # its picture and text stay

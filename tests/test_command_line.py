@@ -1,6 +1,7 @@
 """The command line: what each command leaves behind, and one sentence for what it refuses."""
 
 import dataclasses
+import errno
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import mmagan_lite as mg
+import mmagan_lite.__main__
 from mmagan_lite import ablation, checkpoints, evaluation, memory
 from mmagan_lite.__main__ import main, parser
 from mmagan_lite.config import Config
@@ -223,9 +225,80 @@ def test_what_cannot_be_edited_gets_a_sentence_and_no_file(run, tmp_path, capsys
     missing = refused(capsys, "edit", tmp_path / "you.png", "fear", *end)
     assert "There is no file" in missing
     assert "There is no model" in refused(capsys, "edit", photo, "fear", "--model", "mmagan-1")
-    suffix = refused(capsys, "edit", photo, "fear", "--out", tmp_path / "x.tx", *end)
-    assert "picture's suffix" in suffix
+    for suffix in (".tx", "", ".mpg", ".psd", ".hdf", ".heic"):
+        said = refused(capsys, "edit", photo, "fear", "--out", tmp_path / f"x{suffix}", *end)
+        assert "does not end in one of .png, .jpg" in said
+    no_label = refused(capsys, "edit", photo, "1", *end)
+    assert no_label.endswith("expected one of " + ", ".join(mg.EXPRESSIONS) + ".")
+    assert "me.png is no checkpoint" in refused(capsys, "edit", photo, "fear", "--model", photo)
     assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
+
+
+def test_a_picture_that_cannot_be_written_whole_leaves_the_earlier_one(
+    run, tmp_path, capsys, monkeypatch
+):
+    photo, out = tmp_path / "me.png", tmp_path / "out.png"
+    Image.new("RGB", (50, 50), "teal").save(photo)
+    out.write_bytes(b"an earlier picture")
+
+    def full(image, file, kind):
+        file.write(b"half a picture")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    said = refused(capsys, "edit", photo, "fear", "--model", run, "--out", out)
+    assert "No space left on device" in said
+    assert out.read_bytes() == b"an earlier picture"
+    assert {path.name for path in tmp_path.iterdir()} == {"me.png", "out.png"}
+
+
+def test_where_nothing_can_be_written_is_noticed_before_the_work(
+    run, tmp_path, capsys, monkeypatch
+):
+    def work(*arguments, **options):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(evaluation, "evaluate", work)
+    monkeypatch.setattr(mmagan_lite.__main__, "_training_faces", work)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    for there in ("file/x.csv", "folder.csv"):
+        for option in ("--csv", "--markdown"):
+            said = refused(capsys, "evaluate", run, "--fast", option, tmp_path / there)
+            assert "could not be written" in said
+    said = refused(capsys, "train", *SMALL, "--out", tmp_path / "file")
+    assert "could not be written" in said
+    twice = ["--csv", tmp_path / "x", "--markdown", tmp_path / "x"]
+    assert "name two files" in refused(capsys, "evaluate", run, "--fast", *twice)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.csv"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["faces", "--seed", "-5"], "whole number from 0"),
+        (["faces", "--seed", "9" * 23], "whole number from 0"),
+        (["faces", "--count", "9" * 26], "whole number from 1 to 1,000,000,000"),
+        (["train", "--out", "x", "--minutes", "-5"], "number of minutes from 0"),
+        (["train", "--out", "x", "--minutes", "nan"], "number of minutes from 0"),
+        (["ablate", "--out", "x", "--minutes", "soon"], "number of minutes from 0"),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused_at_once(
+    arguments, sentence, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_of_too_many_people_is_refused(tmp_path, capsys):
+    assert "give --out a folder" in refused(
+        capsys, "faces", "--count", "101", "--out", tmp_path / "sheet.png"
+    )
 
 
 def test_models_are_measured_in_a_table(run, tmp_path, capsys, monkeypatch):

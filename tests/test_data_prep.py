@@ -424,6 +424,14 @@ def test_a_finished_folder_is_left_alone_and_says_so(tmp_path, capsys):
         main([*arguments, "--size", "64"])
 
 
+def test_a_set_without_test_pictures_says_so(tmp_path, capsys):
+    for people, said in ((2, True), (20, False)):
+        source, out = london_like(tmp_path / str(people), people=people), tmp_path / f"to{people}"
+        main(["london", str(source), str(out), "--no-align", "--workers", "1"])
+        assert (out / "test").exists() != said
+        assert ("test: no pictures" in capsys.readouterr().out) == said
+
+
 def test_several_processes_write_the_same_bytes_as_one(tmp_path):
     source = wild(tmp_path / "in")
     prepare("imagefolder", source, tmp_path / "one", workers=1)

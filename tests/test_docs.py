@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 import mmagan_lite as mg
+from mmagan_lite.config import PROFILES
 from mmagan_lite.exercises import EXERCISES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,7 +137,8 @@ def faults(line):
 
 def fault_of(words):
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        words = words[1:]  # variables of the environment
+        yield from variable_faults(*words[0].split("=", 1))
+        words = words[1:]
     words = [word for word in words if word not in ("...", "$")]
     words = words[: words.index(">>")] if ">>" in words else words
     if not words or words[0] in NOT_OURS:
@@ -156,6 +158,23 @@ def fault_of(words):
         yield from pip_faults(rest)
     elif name not in ("jupyter", "ruff", "pip", "lint-imports", "pytest"):
         yield f"nobody checks a command that begins with {name}"
+    if name in ("make", "jupyter", "pytest"):
+        yield from file_faults(rest)
+
+
+def variable_faults(name, value):
+    """What is wrong with a variable of the environment."""
+    if name.startswith("MMAGAN_") and name not in ("MMAGAN_PROFILE", "MMAGAN_CACHE"):
+        yield f"nobody reads {name}"
+    if name == "MMAGAN_PROFILE" and value not in PROFILES:
+        yield f"there is no profile {value}"
+
+
+def file_faults(words):
+    """Notebooks and tests that are not there; names in capitals stand for others."""
+    for file in (word.rpartition("=")[2] for word in words):
+        if re.fullmatch(r"[^A-Z]+\.(ipynb|py)", file) and not (ROOT / file).is_file():
+            yield f"there is no {file}"
 
 
 def make_faults(words):
@@ -270,6 +289,10 @@ def test_good_commands_are_let_through(line):
     [
         ("make laboratory", "no target laboratory"),
         ("make lab LABS=x", "knows no LABS"),
+        ("make notebooks NOTEBOOKS=notebooks/06_trainign.ipynb", "no notebooks/06_trainign.ipynb"),
+        ("jupyter lab notebooks/00_strat_here.ipynb", "no notebooks/00_strat_here.ipynb"),
+        ("MMAGAN_PROFILE=smok make lab", "no profile smok"),
+        ("MMAGAN_PROFIL=smoke make lab", "nobody reads MMAGAN_PROFIL"),
         ("python -m mmagan_light info", "no module mmagan_light"),
         ("python -m mmagan_lite trian --out x", "invalid choice: 'trian'"),
         ("python -m mmagan_lite train --out x --step 5", "unrecognized arguments: --step"),
@@ -340,9 +363,14 @@ def test_the_map_shows_every_room_and_todays_imports(monkeypatch):
 MINUTES = {"half an hour": 30, "an hour and a half": 90, "an hour": 60, "two hours": 120}
 
 
-def test_the_instructors_minutes_are_those_of_the_notebooks_cards():
+def test_the_minutes_of_both_lists_are_those_of_the_notebooks_cards():
     _, table = rows("instructors.md", "## Minutes")
     said = {row[0][1:3]: (int(row[1]), int(row[2])) for row in table}
+    _, course = rows("../README.md", "## Map of the course")
+    assert [row[0][1:3] for row in course] == [path.name[:2] for path in NOTEBOOKS]
+    assert {row[0][1:3]: int(row[3]) for row in course if row[3]} == {
+        number: minutes for number, (minutes, _) in said.items()
+    }
     cards = {}
     for path in NOTEBOOKS:
         time = re.search(r"^\| \*\*Time\*\* \| (.*)$", text_of(path), re.MULTILINE)[1]
@@ -365,7 +393,11 @@ def test_the_mistakes_for_discussion_are_known_mistakes():
     plans = (ROOT / "docs" / "instructors.md").read_text().partition("## One session")[2]
     plans = plans.partition("## Where the solutions are")[0]
     exercises = [name for name in named(plans) if re.fullmatch(r"[A-Za-z]+_?[a-z_]*", name)]
+    assert len(exercises) >= 14
     assert set(exercises) - set(EXERCISES) <= {"smoke", "laptop", "data_prep"}
+    for part in re.split("[;|]", plans):  # "02 with `tile_code`, `instance_norm`"
+        for name in set(named(part)) & set(EXERCISES):
+            assert re.search(r"\b0\d\b", part)[0] == EXERCISES[name].notebook, name
 
 
 # --- licences -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 from handout import HERE, hand_out
+from set_repository import HOST, repository
 
 from mmagan_lite.exercises import EXERCISES
 from mmagan_lite.exercises.mark import answers
@@ -24,6 +25,10 @@ def test_solutions_are_left_out_and_nothing_else(tmp_path):
         assert len(whole) == len(given)
         for before, after in zip(whole, given, strict=True):
             assert "Solution</summary>" not in after.source
+            assert "](../" not in after.source  # leads nowhere from there
+            after.source = after.source.replace(
+                f"]({HOST}{repository()}/blob/main/docs", "](../docs"
+            )
             gone = removed(before.source, after.source)
             assert gone.count("<summary>") == before.source.count("Solution</summary>")
             assert "Hint" not in gone
@@ -36,6 +41,16 @@ def test_they_can_be_marked(tmp_path):
     assert found == EXERCISES.keys()
 
 
-def test_the_notebooks_themselves_are_not_overwritten():
-    with pytest.raises(ValueError, match="choose another folder"):
-        hand_out(HERE / ".." / HERE.name)
+def test_nobodys_work_is_overwritten(tmp_path):
+    work = tmp_path / "04_discriminator.ipynb"
+    work.write_text("my work")
+    for folder in (HERE / ".." / HERE.name, tmp_path):
+        with pytest.raises(ValueError, match="choose another folder"):
+            hand_out(folder)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["my work"]
+
+
+def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Could not write .*choose another folder"):
+        hand_out(tmp_path / "file")

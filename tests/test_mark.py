@@ -254,6 +254,10 @@ def test_nothing_is_half_written(classroom, tmp_path, capsys, monkeypatch):
         ({"a.ipynb": "{}"}, [], "a.ipynb is not a readable notebook"),
         ({"a.ipynb": "no check"}, [], "a.ipynb holds no exercise of the course"),
         ({"a.ipynb": "check.level(level)"}, ["--seconds", "0"], "must be larger than 0"),
+        ({"a.ipynb": "check.level(level)"}, ["--seconds", "nan"], "at most 86,400"),
+        ({"a.ipynb": "check.level(level)"}, ["--seconds", "1e400"], "at most 86,400"),
+        ({"a.ipynb": "check.level(level)"}, ["--gigabytes", "inf"], "at most 1,000"),
+        ({"a.ipynb": "check.level(level)"}, ["--out", "/dev/null/x.csv"], "could not be written"),
         ({"a.ipynb": "check.level(level)"}, ["--out", "/"], "is a folder; name a file"),
     ],
 )

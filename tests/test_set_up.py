@@ -1,8 +1,10 @@
 """The set-up behind `make`, with a Python that only pretends: what can go wrong, and its words."""
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,10 +69,14 @@ def test_changed_requirements_are_installed(fresh, changed):
     assert len(installs(fresh)) == 2 * INSTALLS
 
 
-def test_tested_versions_are_installed(fresh):
+def test_everything_is_installed_in_the_tested_versions(fresh):
     set_up(fresh)
-    for call in installs(fresh):
-        assert "-c constraints.txt" in call or "--no-deps -r requirements-no-deps.txt" in call
+    calls = installs(fresh)
+    assert [call.count("-c constraints.txt") for call in calls] == [1, 1, 0]
+    (extras,) = re.findall(r"-e \.\[(.+)\]$", calls[1])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert sorted(extras.split(",")) == sorted(project["optional-dependencies"])
+    assert calls[2].endswith("--no-deps -r requirements-no-deps.txt")
 
 
 def test_a_set_up_that_stops_half_way_goes_on(fresh):
@@ -81,6 +87,15 @@ def test_a_set_up_that_stops_half_way_goes_on(fresh):
     (fresh / "disk-full").unlink()
     assert set_up(fresh).returncode == 0
     assert len(installs(fresh)) == 2 + INSTALLS
+
+
+def test_a_venv_that_was_cut_short_is_made_again(fresh):
+    set_up(fresh)
+    for name in ("made", "set-up"):
+        (fresh / ".venv" / name).unlink()
+    (fresh / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho No module named pip; exit 1\n")
+    assert set_up(fresh).returncode == 0
+    assert len(installs(fresh)) == 2 * INSTALLS
 
 
 def test_a_python_that_is_too_old_gets_a_sentence(fresh):

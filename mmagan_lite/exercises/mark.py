@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
-from mmagan_lite.data import progress, write_atomically
+from mmagan_lite.data import check_writable, progress, write_atomically
 from mmagan_lite.exercises import EXERCISES
 from mmagan_lite.exercises.room import GREEN, GREY, Verdict
 
@@ -39,6 +39,8 @@ BEST_FIRST = (GREEN, RED, ERROR, TIMEOUT, NOT_ATTEMPTED)
 
 SECONDS, GIGABYTES = 30.0, 4.0
 """Limits of one answer."""
+
+MOST_SECONDS, MOST_GIGABYTES = 86_400, 1_000  # a day, and more than any computer has
 
 CALL = re.compile(r"\bcheck\.(\w+)\(")
 DEFINITION = re.compile(r"^(?:def|class) (\w+)", re.MULTILINE)
@@ -514,8 +516,12 @@ def _check(args: argparse.Namespace) -> None:
     """What would otherwise only be noticed after an hour of marking."""
     if args.out.is_dir():
         raise ValueError(f"{args.out} is a folder; name a file, such as {args.out / 'marks.csv'}.")
-    if min(args.seconds, args.gigabytes) <= 0:
-        raise ValueError("--seconds and --gigabytes must be larger than 0.")
+    check_writable(args.out)
+    if not (0 < args.seconds <= MOST_SECONDS and 0 < args.gigabytes <= MOST_GIGABYTES):
+        raise ValueError(
+            f"--seconds must be larger than 0 and at most {MOST_SECONDS:,}, --gigabytes larger "
+            f"than 0 and at most {MOST_GIGABYTES:,}."
+        )
 
 
 def _closing(table: pd.DataFrame) -> Iterator[str]:

@@ -3,6 +3,7 @@
 ``python -m mmagan_lite.exercises.matrix`` writes it anew.
 """
 
+import argparse
 from pathlib import Path
 
 from mmagan_lite.exercises import EXERCISES, check
@@ -48,5 +49,6 @@ def _section(made: Exercise, found: list[tuple[int, str, bool]]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     print(f"Wrote {PAGE.name}.")
