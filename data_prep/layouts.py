@@ -391,7 +391,7 @@ def oulu(source: Path) -> Iterator[Record]:
 
 
 @layout(
-    "SOURCE/<person>/happiness/take000/img_0000.jpg, SOURCE being subjects3",
+    "SOURCE/subjects3/<person>/happiness/take000/img_0000.jpg",
     intensity=f"{PLACE}, of which the rising half is used",
 )
 def mug(source: Path) -> Iterator[Record]:

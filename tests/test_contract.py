@@ -28,7 +28,7 @@ CHECK = re.compile(r"<!--check\s+(.*?)\s*-->", re.DOTALL)
 MISSPELT = re.compile(r"<!--\s+(?:=|check\b)|<!-{1}(?!-)|<!-{3,}\s*=")
 LEAST = {
     **{f"{number:02}": 8 for number in range(2, 9)}, "README": 12, "paper": 23, "data_card": 5,
-    "architecture": 2, "model_card": 1,
+    "architecture": 2, "model_card": 1, "training": 8,
 }  # fmt: skip
 """How many tags a text has: raise it where you add some."""
 
