@@ -98,6 +98,9 @@ def test_the_readme_opens_the_first_notebook_and_installs_the_same():
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     _, _, colab, kaggle, *_ = nbformat.read(NOTEBOOKS[0], 4).cells[0].source.splitlines()
     assert f"\n{colab}\n{kaggle}\n" in page
+    symptom = "The course is not installed here"
+    assert symptom in set_up()
+    assert f"| `{symptom}` |" in page
     (shown,) = re.findall(r"^%pip .+$", page, re.MULTILINE)
     (done,) = re.findall(r"%pip .+", set_up())
     (file,) = re.findall(r'LACKING = f"(.+)"', set_up())

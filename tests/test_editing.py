@@ -1,4 +1,4 @@
-"""Editing pictures, with a stand-in whose edits are known; photographs, files and folders."""
+"""Editing pictures, with a stand-in whose edits are known; and faces found in photographs."""
 
 import io
 
