@@ -14,6 +14,8 @@ from set_repository import HOST, repository
 from mmagan_lite.data import write_atomically
 
 HERE = Path(__file__).parent
+THERE = f"{HOST}{repository()}"
+PICTURE = re.compile(r"(!\[[^\]]*\])\(\.\./")
 SOLUTION = re.compile(r"\n*<details>\s*<summary>Solution</summary>.*?</details>", re.DOTALL)
 
 
@@ -35,10 +37,11 @@ def hand_out(folder: Path) -> int:
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source, found = SOLUTION.subn("", cell.source)
-                cell.source = cell.source.replace("](../", f"]({HOST}{repository()}/blob/main/")
+                cell.source = PICTURE.sub(rf"\1({THERE}/raw/HEAD/", cell.source)
+                cell.source = cell.source.replace("](../", f"]({THERE}/blob/HEAD/")
                 count += found
         with write_atomically(folder / path.name) as file:
-            file.write(nbformat.writes(notebook).encode())
+            file.write(f"{nbformat.writes(notebook)}\n".encode())
     return count
 
 

@@ -26,13 +26,20 @@ def test_solutions_are_left_out_and_nothing_else(tmp_path):
         for before, after in zip(whole, given, strict=True):
             assert "Solution</summary>" not in after.source
             assert "](../" not in after.source  # leads nowhere from there
-            after.source = after.source.replace(
-                f"]({HOST}{repository()}/blob/main/docs", "](../docs"
-            )
+            for kind in ("raw", "blob"):
+                there = f"]({HOST}{repository()}/{kind}/HEAD/docs"
+                after.source = after.source.replace(there, "](../docs")
             gone = removed(before.source, after.source)
             assert gone.count("<summary>") == before.source.count("Solution</summary>")
             assert "Hint" not in gone
             assert before.get("outputs") == after.get("outputs")
+
+
+def test_pictures_are_shown_and_pages_opened_from_the_repository(tmp_path):
+    hand_out(tmp_path)
+    text = "".join(path.read_text("utf-8") for path in tmp_path.glob("0[67]*.ipynb"))
+    assert f"]({HOST}{repository()}/raw/HEAD/docs/failures.png)" in text
+    assert f"]({HOST}{repository()}/blob/HEAD/docs/results.md)" in text
 
 
 def test_they_can_be_marked(tmp_path):
