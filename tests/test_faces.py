@@ -416,11 +416,11 @@ print(peak() - before)
 
 @pytest.mark.parametrize("expression", EMOTIONS)
 def test_change_grows_with_intensity_for_256_people(expression):
-    people, rho = torch.arange(256), torch.linspace(0, 1, 4)
+    people, rho = torch.arange(256), torch.linspace(0, 1, 6)
     for some in people.split(32):
         face = render(
-            some.repeat_interleave(4), expression, rho.repeat(32), some.repeat_interleave(4)
+            some.repeat_interleave(6), expression, rho.repeat(32), some.repeat_interleave(6)
         )
-        face = face.view(32, 4, -1)
+        face = face.view(32, 6, -1)
         change = (face - face[:, :1]).square().sum(-1)
         assert (change.diff(dim=1) > 0).all()
