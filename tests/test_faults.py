@@ -553,8 +553,8 @@ JUNK = st.one_of(
     st.text(max_size=6).filter(lambda text: "\0" not in text),
     st.integers(-99, 99).map(str), st.floats().map(str),
     st.sampled_from([
-        "-1", "0", "nan", "inf", "1e400", "9" * 400, "../../evil", "/proc/evil", "\0", "", "--",
-        "-h", "--rho", "fear", "smoke", "nowhere.png", "evil.exe", "x.mpg", "x.psd", "face.png",
+        "-1", "0", "nan", "inf", "1e400", "9" * 23, "9" * 400, "../../evil", "/proc/evil", "\0", "",
+        "--", "-h", "--rho", "fear", "smoke", "nowhere.png", "evil.exe", "x.mpg", "x.psd", "face.png",
         "٣",
     ]),
 )  # fmt: skip

@@ -258,7 +258,7 @@ def test_nothing_is_half_written(classroom, tmp_path, capsys, monkeypatch):
         ({"a.ipynb": "check.level(level)"}, ["--seconds", "1e400"], "at most 86,400"),
         ({"a.ipynb": "check.level(level)"}, ["--gigabytes", "inf"], "at most 1,000"),
         ({"a.ipynb": "check.level(level)"}, ["--out", "/dev/null/x.csv"], "could not be written"),
-        ({"a.ipynb": "check.level(level)"}, ["--out", "/"], "is a folder; name a file"),
+        ({"a.ipynb": "check.level(level)"}, ["--out", "/"], "it is a folder); choose another file"),
     ],
 )
 def test_bad_input_gets_one_sentence(make, options, sentence, tmp_path, capsys):

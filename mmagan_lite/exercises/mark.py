@@ -514,8 +514,6 @@ def _no_formula(name: str) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """What would otherwise only be noticed after an hour of marking."""
-    if args.out.is_dir():
-        raise ValueError(f"{args.out} is a folder; name a file, such as {args.out / 'marks.csv'}.")
     check_writable(args.out)
     if not (0 < args.seconds <= MOST_SECONDS and 0 < args.gigabytes <= MOST_GIGABYTES):
         raise ValueError(
