@@ -554,8 +554,8 @@ JUNK = st.one_of(
     st.integers(-99, 99).map(str), st.floats().map(str),
     st.sampled_from([
         "-1", "0", "nan", "inf", "1e400", "9" * 23, "9" * 400, "../../evil", "/proc/evil", "\0", "",
-        "--", "-h", "--rho", "fear", "smoke", "nowhere.png", "evil.exe", "x.mpg", "x.psd", "face.png",
-        "٣",
+        "--", "-h", "--rho", "fear", "smoke", "nowhere.png", "evil.exe", "x.mpg", "x.psd",
+        "face.png", "٣",
     ]),
 )  # fmt: skip
 
