@@ -1,7 +1,8 @@
-"""What every test stands on: one CPU thread, the smoke profile, a cache of its own."""
+"""What every test stands on: one CPU thread, the smoke profile, its own cache, a working Ctrl-C."""
 
 import multiprocessing.forkserver
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(not ON_GPU)
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, which some press.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
