@@ -198,6 +198,12 @@ class Lab(Visit):
         )
         return self
 
+    def settled(self):
+        """Wait until the kernel has heard and answered all that the page has to tell it."""
+        kernel = "jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+        for _ in range(2):  # the page keeps a move back until the kernel has done another
+            self.page.evaluate(f"() => {kernel}.requestKernelInfo()")
+
     def outputs(self):
         """The outputs of all cells, as the notebook would store them."""
         read = """() => [...jupyterapp.shell.currentWidget.model.cells]

@@ -275,6 +275,7 @@ def test_a_callback_that_fails_is_told_and_noticed(notebook):
     panel = notebook.panel(MUSCLES)
     assert notebook.faults() == []
     panel.drag("Strength ρ", 0.1)
+    notebook.settled()  # each position below one half clears the sentence and tells it again
     expect(panel.locator.get_by_role("alert")).to_have_text("No picture below one half.")
     assert "alert: No picture below one half." in notebook.faults()
     panel.drag("Strength ρ", 1.0)
@@ -457,6 +458,23 @@ def test_what_cannot_be_edited_is_told_and_cleared(notebook, astronaut, name):
     panel.says("ρ = 0.5")
     expect(alert).to_be_hidden()
     panel.drag("Strength ρ", 1.0)
+
+
+@start_here
+def test_moves_before_an_upload_do_not_clear_its_sentence(notebook):
+    panel = notebook.panel(EXPLORER).prepared()
+    alert = panel.locator.get_by_role("alert")
+    with kernels_stopped():  # the page now keeps the later moves back, but not the file
+        for key in ("Home", "ArrowRight", "End"):
+            panel.control("Strength ρ").press(key)
+        upload(panel, "letter.txt", b"This is no picture.")
+        panel.until("(panel) => !panel.querySelector('[type=file]').value")  # it was sent
+    expect(alert).to_be_visible()
+    notebook.settled()
+    assert notebook.faults() == [f"alert: {alert.inner_text()}"]
+    panel.control("Strength ρ").press("ArrowLeft")
+    expect(alert).to_be_hidden()
+    panel.control("Strength ρ").press("End")
 
 
 # ------------------------------------------------------------------------- the other panels of 09

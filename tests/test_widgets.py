@@ -273,7 +273,7 @@ class Page:
         self.messages.append((message, list(buffers)))
 
     def tell(self, kind, buffers=(), **more):
-        data = {"method": "custom", "content": {"kind": kind} | more}
+        data = {"method": "custom", "content": {"kind": kind, "values": {}} | more}
         self.panel._handle_msg({"content": {"data": data}, "buffers": list(buffers)})
 
     def upload(self, name, data):
@@ -366,6 +366,15 @@ def test_what_cannot_be_edited_is_told_by_name(lamp, astronaut, what, monkeypatc
     assert [bool(sentence) for sentence in told] == [True, False, True]  # told again
     panel.rho = 0.4
     assert panel.problem == ""
+
+
+def test_a_move_that_comes_after_the_upload_it_preceded_clears_nothing(lamp, monkeypatch):
+    panel = widgets.explore(lamp, PERSON)
+    page = Page(panel, monkeypatch)
+    page.tell("picture", [b"no picture"], name="photo", file="x.jpg", values={"rho": 0.4})
+    assert panel.rho == 0.4
+    panel.rho = 0.4
+    assert panel.problem.startswith("x.jpg: ")
 
 
 def test_the_photograph_before_is_forgotten(lamp, astronaut, monkeypatch):
@@ -1083,7 +1092,7 @@ def test_the_button_stops_watching_and_nothing_else(tmp_path, faces32):
     trainer = mg.Trainer(mg.Config.profile("smoke"), faces32, tmp_path / "run").fit(steps=2)
     panel = opened(trainer.folder)
     assert [(c["kind"], c["label"]) for c in panel.controls] == [("button", "Stop watching")]
-    message = {"method": "custom", "content": {"kind": "press", "name": "stop"}}
+    message = {"method": "custom", "content": {"kind": "press", "name": "stop", "values": {}}}
     panel._handle_msg({"content": {"data": message}, "buffers": []})
     assert panel.ended
     assert not panel.controls

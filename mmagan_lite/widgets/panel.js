@@ -23,6 +23,8 @@ function render({ model, el }) {
 
   const position = (changed = {}) =>
     JSON.stringify(model.get("names").map((name) => changed[name] ?? model.get(name)));
+  const values = () =>
+    Object.fromEntries(model.get("names").map((name) => [name, model.get(name)]));
 
   function choose(values) {
     for (const [name, value] of Object.entries(values)) model.set(name, value);
@@ -80,7 +82,8 @@ function render({ model, el }) {
         get: () => model.get(control.name),
         set: (value) => choose({ [control.name]: value }),
         choose,
-        send: (message, buffers) => model.send({ ...message, name: control.name }, undefined, buffers),
+        send: (message, buffers) =>
+          model.send({ ...message, name: control.name, values: values() }, undefined, buffers),
         thumbnail: (value) =>
           frames.get(position({ [control.name]: value }))?.rows.flat()
             .find(({ role }) => role === control.pictured)?.url,

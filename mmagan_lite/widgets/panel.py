@@ -275,10 +275,19 @@ class Panel(anywidget.AnyWidget):
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._worker.start()
-        elif message["kind"] == "press":
-            self._try(lambda: self.pressed(message["name"]))
-        elif message["kind"] == "picture":
-            self._try(lambda: self.received(message["file"], bytes(buffers[0])))
+        elif message["kind"] in ("press", "picture"):
+            self._try(lambda: self._do(message, buffers))
+
+    def _do(self, message: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        """Do what a control of the browser asks for."""
+        # While the kernel is busy, the browser holds moves back, but no such message. What was
+        # moved before it is in it: coming late, a move must not clear the sentence about it.
+        for name, value in message["values"].items():
+            self.set_trait(name, value)
+        if message["kind"] == "press":
+            self.pressed(message["name"])
+        else:
+            self.received(message["file"], bytes(buffers[0]))
 
     def pressed(self, name: str) -> None:
         """Do what the button of that name says."""
@@ -305,7 +314,7 @@ class Panel(anywidget.AnyWidget):
                 self._prepare()
             except Exception as error:
                 told, self.progress = f"Pictures could not be prepared: {error}", 1.0
-            if told or self.problem == before:
+            if told or (before and self.problem == before):  # others' problems are not ours
                 self.problem = told
 
     def _prepare(self) -> None:
