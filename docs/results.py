@@ -92,9 +92,7 @@ def page(results: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
         "![Read intensity against the one asked for](sweep.png)",
         "## Made by",
         "```bash\n"
-        f"python -m mmagan_lite ablate --profile {config['name']} --faces {config['faces']} "
-        f"--steps {config['steps']} --precision {config['precision']} --seeds "
-        f"{' '.join(map(str, seeds))} --out runs/rows --export\n"
+        f"{_command(config, '--seeds', *seeds, '--out runs/rows --export')}\n"
         "python docs/results.py\n```",
         _table(
             ["run", "seed", "steps", "minutes of training"],
@@ -137,9 +135,17 @@ def _longer(
         "## With a larger budget",
         f"Two of the rows again after {long['steps']:,} steps on {long['faces']:,} faces, one run "
         f"each, measured on the same {longer['about']['test']['faces']} faces (commit "
-        f"{longer['about']['commit']}). Their weights do not ship.",
+        f"{longer['about']['commit']}). Their weights do not ship; this trains them again.",
+        f"```bash\n{_command(long, '--rows', *rows, '--out runs/longer')}\n```",
         _table(head, body),
     ]
+
+
+def _command(config: Mapping[str, Any], *more: Any) -> str:
+    """What trains and measures rows with this configuration."""
+    keys = {"profile": "name", "faces": "faces", "steps": "steps", "precision": "precision"}
+    options = (f"--{option} {config[key]}" for option, key in keys.items())
+    return " ".join(["python -m mmagan_lite ablate", *options, *map(str, more)])
 
 
 def _names(columns: list[str]) -> str:

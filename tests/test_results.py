@@ -1,9 +1,11 @@
 """What measuring writes, and that the results in the package are of the weights in it."""
 
 import math
+import re
 import shlex
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -254,6 +256,19 @@ def test_shipped_rows_share_everything_but_what_rows_says():
         run = trained[row, entry["seed"]]
         assert run["steps"] == entry["config"]["steps"]  # none was stopped early
         assert round(run["seconds"]) == entry["seconds"]
+
+
+def test_the_commands_on_the_page_train_what_was_measured():
+    page = (Path(__file__).parent.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m mmagan_lite (ablate .+)$", page, re.MULTILINE)
+    folders = (ablation.RESULTS / "longer", ablation.RESULTS)  # in the page's order
+    for command, folder in zip(commands, folders, strict=True):
+        about, wanted = load_results(folder)["about"], {}
+        for run in about["runs"]:
+            preset = LOSSES[ROWS[run["row"]].get("losses", "stabilised")]
+            config = {**about["config"], **preset, **ROWS[run["row"]], "seed": run["seed"]}
+            wanted[run["row"], run["seed"]] = Config(**config)
+        assert trained_by(command) == wanted
 
 
 def test_the_shipped_weights_reproduce_the_shipped_results():
