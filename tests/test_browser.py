@@ -458,6 +458,7 @@ def test_what_cannot_be_edited_is_told_and_cleared(notebook, astronaut, name):
     panel.says("ρ = 0.5")
     expect(alert).to_be_hidden()
     panel.drag("Strength ρ", 1.0)
+    panel.says("ρ = 1.0")
 
 
 @start_here
@@ -475,6 +476,7 @@ def test_moves_before_an_upload_do_not_clear_its_sentence(notebook):
     panel.control("Strength ρ").press("ArrowLeft")
     expect(alert).to_be_hidden()
     panel.control("Strength ρ").press("End")
+    panel.says("ρ = 1.0")
 
 
 # ------------------------------------------------------------------------- the other panels of 09

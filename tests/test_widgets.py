@@ -598,6 +598,19 @@ def test_preparation_leaves_other_problems_alone(dial, monkeypatch):
     assert dial.problem == ""
 
 
+def test_what_fails_ahead_does_not_replace_what_was_told(dial, monkeypatch):
+    dial.bad = {2}
+    with pytest.raises(ValueError, match=r"No turn 2\."):
+        dial.turn = 2
+    tried = len(dial.composed)
+    Page(dial, monkeypatch).tell("view")
+    until(lambda: len(dial.composed) >= tried + 2)  # for the view, and ahead
+    time.sleep(0.1)
+    assert dial.problem == "No turn 2."
+    dial.turn = 3
+    assert dial.problem == ""
+
+
 def test_what_cannot_be_drawn_is_told_and_cleared(dial):
     dial.bad = {2}
     with pytest.raises(ValueError, match=r"No turn 2\."):

@@ -269,12 +269,12 @@ class Panel(anywidget.AnyWidget):
         Panel._touched = time.monotonic()
         if message["kind"] == "view":  # a page shows the panel and has no frames yet
             self._known.clear()
-            if self.frame.get("values") != self.values():
-                self._try(self.redraw)
             self._new_work.set()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._worker.start()
+            if self.frame.get("values") != self.values():
+                self._try(self.redraw)
         elif message["kind"] in ("press", "picture"):
             self._try(lambda: self._do(message, buffers))
 
@@ -314,7 +314,7 @@ class Panel(anywidget.AnyWidget):
                 self._prepare()
             except Exception as error:
                 told, self.progress = f"Pictures could not be prepared: {error}", 1.0
-            if told or (before and self.problem == before):  # others' problems are not ours
+            if (told or before) and self.problem in ("", before):  # others' problems stay
                 self.problem = told
 
     def _prepare(self) -> None:
