@@ -164,7 +164,11 @@ def answers(server, port, log):
 def kernels_stopped():
     """No kernel of the servers does anything meanwhile."""
     children = psutil.Process().children(recursive=True)
-    kernels = [child for child in children if "ipykernel_launcher" in child.cmdline()]
+    kernels = []
+    for child in children:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "ipykernel_launcher" in child.cmdline():
+                kernels.append(child)
     assert kernels
     try:
         for kernel in kernels:
@@ -265,11 +269,12 @@ class Panel:
         slider.scroll_into_view_if_needed()
         low, high, now = slider.evaluate("(s) => [+s.min, +s.max, s.valueAsNumber]")
         box, thumb = slider.bounding_box(), 16
-        at = lambda share: box["x"] + thumb / 2 + share * (box["width"] - thumb)  # noqa: E731
-        y = box["y"] + box["height"] / 2
-        self.page.mouse.move(at((now - low) / (high - low)), y)
+        at = lambda share: thumb / 2 + share * (box["width"] - thumb)  # noqa: E731
+        y = box["height"] / 2
+        slider.hover(position={"x": at((now - low) / (high - low)), "y": y})  # once it stands still
+        box = slider.bounding_box()
         self.page.mouse.down()
-        self.page.mouse.move(at(place), y, steps=30)
+        self.page.mouse.move(box["x"] + at(place), box["y"] + y, steps=30)
         self.page.mouse.up()
 
     def tab_to(self, name):
@@ -296,7 +301,12 @@ def pixels(image):
     """An <img> as the browser decoded it: (H, W, 3), 0 to 255."""
     address = image.evaluate(
         """async (image) => {
-            await image.decode();
+            for (let source; source !== image.src;) { // another one may come meanwhile
+                source = image.src;
+                await image.decode().catch((error) => {
+                    if (source === image.src) throw error;
+                });
+            }
             const canvas = document.createElement("canvas");
             [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
             canvas.getContext("2d").drawImage(image, 0, 0);

@@ -736,8 +736,8 @@ MUTANTS = [
         ("for start in range(0, len(tiles), 4)", "for start in range(0, len(tiles), 3)",
          "three pictures a row"),
         ("if _key(self.values()) in self._known:", "if False:", "the browser's frames made again"),
-        ("            self._known.clear()\n            if self.frame.get(", "            if "
-         "self.frame.get(", "a second page gets nothing"),
+        ("            self._known.clear()\n            self._new_work.set()\n            if",
+         "            self._new_work.set()\n            if", "a second page gets nothing"),
         ("time.monotonic() - Panel._touched) < PAUSE:", "time.monotonic() - Panel._touched) < 0:",
          "preparation gets in the user's way"),
         ("if len(self._known) > KEPT:", "if False:", "a browser that runs out of memory"),

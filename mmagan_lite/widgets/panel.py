@@ -1,6 +1,7 @@
 """What all panels have in common: controls, pictures that follow them, and a sentence."""
 
 import base64
+import contextlib
 import html
 import itertools
 import json
@@ -283,7 +284,8 @@ class Panel(anywidget.AnyWidget):
         # While the kernel is busy, the browser holds moves back, but no such message. What was
         # moved before it is in it: coming late, a move must not clear the sentence about it.
         for name, value in message["values"].items():
-            self.set_trait(name, value)
+            with contextlib.suppress(traitlets.TraitError, ValueError):  # gone in the meantime
+                self.set_trait(name, value)
         if message["kind"] == "press":
             self.pressed(message["name"])
         else:

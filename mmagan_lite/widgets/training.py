@@ -170,11 +170,14 @@ class TrainingPanel(Panel):
         """Redraw until the run is complete; what goes wrong is told, and tried again."""
         pause = self.seconds
         seen = self._seen()
-        while not self.run.done and not self._stop.wait(pause):
+        while not self._stop.wait(pause):
             started = time.thread_time()
             try:
                 with self._one_at_a_time:
                     self.run.refresh()
+                    if self.run.done:
+                        self._finish()
+                        return
                     before, seen = seen, self._seen()
                     if seen != before:
                         self.redraw()
@@ -184,8 +187,6 @@ class TrainingPanel(Panel):
             except Exception as error:
                 self.problem = f"The panel could not be drawn: {error}"
             pause = max(self.seconds, 9 * (time.thread_time() - started))
-        if not self._stop.is_set():
-            self._finish()
 
     def _seen(self) -> tuple:
         """What the picture depends on."""
@@ -196,12 +197,13 @@ class TrainingPanel(Panel):
         with self._one_at_a_time:
             self.run.refresh()
             self.redraw()
+            self.problem = ""
             self._end()
-            if self.watching.get(self.run.folder) is self:
-                del self.watching[self.run.folder]
             data, metadata = self._repr_mimebundle_()
             for handle in self._shown:
                 handle.update(data, metadata=metadata, raw=True)
+            if self.watching.get(self.run.folder) is self:
+                del self.watching[self.run.folder]
 
     def _end(self) -> None:
         self.ended, self.controls = True, []
