@@ -740,7 +740,7 @@ MUTANTS = [
          "            self._new_work.set()\n            if", "a second page gets nothing"),
         ("                self.set_trait(name, value)", "                pass",
          "a late move clears the sentence about an upload"),
-        ("suppress(traitlets.TraitError, ValueError)", "suppress(TypeError)",
+        ("contextlib.suppress(ValueError)", "contextlib.suppress(TypeError)",
          "an upload is lost for a face that is gone"),
         ('if (told or before) and self.problem in ("", before):', "if told or before:",
          "what fails ahead replaces what was told"),

@@ -718,8 +718,8 @@ def test_the_last_of_many_moves_wins_and_nothing_flickers(notebook, title):
 
 
 def test_the_app_shows_panels_without_code(app):
-    shown = app.page.locator(".mmagan-panel:has(.mmagan-stage img)")
-    expect(shown).to_have_count(6, timeout=4 * browser.PATIENCE)
+    drawn_panels = app.page.locator(".mmagan-panel:has(.mmagan-stage img)")
+    expect(drawn_panels).to_have_count(6, timeout=4 * browser.PATIENCE)
     assert len(app.panels()) == 6
     expect(app.page.locator(".jp-CodeCell .jp-InputArea, .highlight")).to_have_count(0)
     assert "import mmagan_lite" not in app.page.locator("body").inner_text()

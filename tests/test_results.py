@@ -245,13 +245,17 @@ def test_every_row_ships_with_the_figures_of_the_table():
         assert entry["figures"] == pytest.approx(wanted.to_dict(), abs=5.6e-5), row
 
 
+def configured(about, row, seed):
+    """The configuration of a row: what all share, and what `ROWS` says."""
+    preset = LOSSES[ROWS[row].get("losses", "stabilised")]
+    return {**about["config"], "seed": seed, **preset, **ROWS[row]}
+
+
 def test_shipped_rows_share_everything_but_what_rows_says():
     about = load_results()["about"]
     trained = {(run["row"], run["seed"]): run for run in about["runs"]}
     for row, entry in SHIPPED.items():
-        preset = LOSSES[ROWS[row].get("losses", "stabilised")]
-        shared = {**about["config"], "seed": entry["seed"]}
-        assert entry["config"] == {**shared, **preset, **ROWS[row]}, row
+        assert entry["config"] == configured(about, row, entry["seed"]), row
         assert trained_by(entry["command"]) == {(row, entry["seed"]): Config(**entry["config"])}
         run = trained[row, entry["seed"]]
         assert run["steps"] == entry["config"]["steps"]  # none was stopped early
@@ -263,12 +267,9 @@ def test_the_commands_on_the_page_train_what_was_measured():
     commands = re.findall(r"^python -m mmagan_lite (ablate .+)$", page, re.MULTILINE)
     folders = (ablation.RESULTS / "longer", ablation.RESULTS)  # in the page's order
     for command, folder in zip(commands, folders, strict=True):
-        about, wanted = load_results(folder)["about"], {}
-        for run in about["runs"]:
-            preset = LOSSES[ROWS[run["row"]].get("losses", "stabilised")]
-            config = {**about["config"], **preset, **ROWS[run["row"]], "seed": run["seed"]}
-            wanted[run["row"], run["seed"]] = Config(**config)
-        assert trained_by(command) == wanted
+        about = load_results(folder)["about"]
+        runs = [(run["row"], run["seed"]) for run in about["runs"]]
+        assert trained_by(command) == {run: Config(**configured(about, *run)) for run in runs}
 
 
 def test_the_shipped_weights_reproduce_the_shipped_results():

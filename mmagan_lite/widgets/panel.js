@@ -23,7 +23,7 @@ function render({ model, el }) {
 
   const position = (changed = {}) =>
     JSON.stringify(model.get("names").map((name) => changed[name] ?? model.get(name)));
-  const values = () =>
+  const current = () =>
     Object.fromEntries(model.get("names").map((name) => [name, model.get(name)]));
 
   function choose(values) {
@@ -83,7 +83,7 @@ function render({ model, el }) {
         set: (value) => choose({ [control.name]: value }),
         choose,
         send: (message, buffers) =>
-          model.send({ ...message, name: control.name, values: values() }, undefined, buffers),
+          model.send({ ...message, name: control.name, values: current() }, undefined, buffers),
         thumbnail: (value) =>
           frames.get(position({ [control.name]: value }))?.rows.flat()
             .find(({ role }) => role === control.pictured)?.url,

@@ -284,7 +284,7 @@ class Panel(anywidget.AnyWidget):
         # While the kernel is busy, the browser holds moves back, but no such message. What was
         # moved before it is in it: coming late, a move must not clear the sentence about it.
         for name, value in message["values"].items():
-            with contextlib.suppress(traitlets.TraitError, ValueError):  # gone in the meantime
+            with contextlib.suppress(ValueError):  # such as a face that is gone
                 self.set_trait(name, value)
         if message["kind"] == "press":
             self.pressed(message["name"])
